@@ -1,0 +1,272 @@
+//! The checkpoint: placing changed pages, rewriting the page map's path to them, and flipping the superblock.
+//!
+//! * C1 Every page that a superblock reaches is durable before the superblock is written.
+//! * C2 The slot that holds the durable state is not written until the other slot is durable.
+//! * C3 The free record covers exactly the pages that the new state does not reach.
+//!
+//! Order: pages, map, free record; sync; slot `sequence % 2`; sync; then the twin slot, made durable by whatever
+//! syncs next, so that damage to either slot at rest loses nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::allocation::PendingCut;
+use crate::free_runs::{self, FreeRuns};
+use crate::map::{Entry, MapShape, NodeBuilder};
+use crate::snapshot::{Base, Snapshot};
+use crate::superblock::{FreePlace, RootEntries, Roots, Run, Superblock};
+use crate::txn::PageTxn;
+use crate::{LogicalPage, PageError, PageRead, Result};
+
+/// Free tail that a checkpoint leaves, besides an eighth of the file: cutting and growing again costs more.
+const TAIL_SLACK_PAGES: u32 = 256;
+/// An allocation while the free record is laid out changes its length by at most two runs.
+const RECORD_SLACK_BYTES: usize = 32;
+
+/// BLAKE3 of each page in `bytes`.
+pub(crate) fn hash_pages(bytes: &[u8], page_len: usize) -> impl Iterator<Item = [u8; 32]> + '_ {
+    bytes.chunks_exact(page_len).map(|page| *blake3::hash(page).as_bytes())
+}
+
+impl PageTxn<'_> {
+    /// Makes the changes durable and visible to later snapshots, atomically, together with `roots`.
+    ///
+    /// # Errors
+    /// On an error before the superblock is written, nothing has changed and the store goes on. When a sync or
+    /// the superblock's write fails the store is poisoned: which state the file holds is known after reopening.
+    ///
+    /// # Panics
+    /// When a run was allocated and not written: the caller's bug.
+    pub fn commit(mut self, roots: Roots) -> Result<Snapshot> {
+        assert!(self.all_written(), "a run was allocated but not written");
+        self.spill()?;
+        let mut freed = FreeRuns::default();
+        self.cut_logical_tail();
+        let shape = MapShape::new(self.page_size(), self.free.logical_pages)
+            .ok_or(PageError::TooManyPages { limit: u32::MAX - 1 })?;
+        let updates = self.page_updates(&mut freed)?;
+        let root = self.rewrite_map(updates, &shape, &mut freed)?;
+        let journal = self.place_journal(&mut freed)?;
+        let (drained, chain) = self.drained.unwrap_or((self.writer.drained, self.writer.chain));
+        if !self.writer.record.is_empty() {
+            freed.insert(self.writer.record.first, self.writer.record.pages);
+        }
+        let mut superblock = Superblock {
+            page_size: self.page_size(),
+            sequence: self.base.sequence + 1,
+            map_height: shape.height,
+            logical_pages: self.free.logical_pages,
+            physical_pages: self.free.physical_pages,
+            root,
+            free: FreePlace::Inline(Vec::new()),
+            journal,
+            drained,
+            chain,
+            roots,
+        };
+        let record = self.place_free_record(&mut superblock, &mut freed)?;
+        self.flip(&superblock)?;
+        self.publish(&superblock, record, &freed)
+    }
+
+    fn cut_logical_tail(&mut self) {
+        let last = self.free.logical.iter().next_back();
+        if let Some((first, _)) = last.filter(|&(first, len)| first + len == self.free.logical_pages) {
+            self.free.logical.truncate(first);
+            self.free.logical_pages = first;
+        }
+    }
+
+    /// New entries of the changed logical pages; their old places are freed.
+    fn page_updates(&mut self, freed: &mut FreeRuns) -> Result<BTreeMap<u32, Entry>> {
+        let mut updates = std::mem::take(&mut self.placed);
+        updates.extend(self.removed.iter().map(|&page| (page, Entry::ABSENT)));
+        for &logical in updates.keys() {
+            let old = self.base.entry(0, logical)?;
+            if !old.is_absent() {
+                freed.insert(old.physical, 1);
+            }
+        }
+        Ok(updates)
+    }
+
+    /// Writes the map pages above `updates`, level by level, and returns the new root.
+    fn rewrite_map(
+        &mut self,
+        mut updates: BTreeMap<u32, Entry>,
+        shape: &MapShape,
+        freed: &mut FreeRuns,
+    ) -> Result<RootEntries> {
+        let base = Arc::clone(&self.base);
+        let fanout = base.fanout as u32;
+        for level in 0..shape.height {
+            if level == base.shape.height {
+                // The map grows: what was the root becomes pages of this level.
+                for index in 0..base.root_physical.len() as u32 {
+                    updates.entry(index).or_insert_with(|| base.root_entry(index as usize));
+                }
+            }
+            let mut parents = BTreeMap::new();
+            let mut entries = updates.into_iter().peekable();
+            while let Some(&(first, _)) = entries.peek() {
+                let node = first / fanout;
+                let old = if level < base.shape.height { base.entry(level + 1, node)? } else { Entry::ABSENT };
+                let old_entries = if old.is_absent() { None } else { base.node_at(level, node)? };
+                let mut builder = NodeBuilder::new(base.fanout, old_entries);
+                while let Some((index, entry)) = entries.next_if(|&(index, _)| index / fanout == node) {
+                    builder.set((index % fanout) as usize, entry);
+                }
+                if !old.is_absent() {
+                    freed.insert(old.physical, 1);
+                }
+                parents.insert(node, self.write_node(&builder, level)?);
+            }
+            updates = parents;
+        }
+        self.free_upper_levels(shape, freed)?;
+        let mut root = RootEntries::default();
+        for index in 0..shape.root_entries as u32 {
+            let entry = match updates.get(&index) {
+                Some(&entry) => entry,
+                None if shape.height <= base.shape.height => base.entry(shape.height, index)?,
+                None => Entry::ABSENT,
+            };
+            root.physical.push(entry.physical);
+            root.hash.push(entry.hash);
+        }
+        Ok(root)
+    }
+
+    fn write_node(&mut self, builder: &NodeBuilder, level: u8) -> Result<Entry> {
+        let mut page = vec![0; self.page_size().bytes()];
+        if !builder.build(level, &mut page) {
+            return Ok(Entry::ABSENT);
+        }
+        let physical = self.take_physical()?;
+        self.store.write(u64::from(physical) << self.page_size().shift(), &page)?;
+        Ok(Entry { physical, hash: *blake3::hash(&page).as_bytes() })
+    }
+
+    /// When the map gets lower, its pages above the new root are free.
+    fn free_upper_levels(&mut self, shape: &MapShape, freed: &mut FreeRuns) -> Result<()> {
+        let base = Arc::clone(&self.base);
+        for level in shape.height + 1..=base.shape.height {
+            let nodes = base.logical_pages.div_ceil(base.shape.spans[usize::from(level)]);
+            for index in 0..nodes {
+                let entry = base.entry(level, index)?;
+                if !entry.is_absent() {
+                    freed.insert(entry.physical, 1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// New journal areas, written with zeros, so that a frame only ever overwrites allocated blocks.
+    fn place_journal(&mut self, freed: &mut FreeRuns) -> Result<[Run; 2]> {
+        let mut areas = self.writer.journal;
+        for (index, area) in areas.iter_mut().enumerate() {
+            let Some(pages) = self.areas[index] else { continue };
+            if !area.is_empty() {
+                freed.insert(area.first, area.pages);
+            }
+            *area = Run::default();
+            if pages > 0 {
+                *area = self.take_physical_run(pages)?;
+                self.store.write_zeros(*area)?;
+            }
+        }
+        Ok(areas)
+    }
+
+    /// Puts the free record into the superblock's tail or into pages of its own, and cuts the file's free tail.
+    fn place_free_record(&mut self, superblock: &mut Superblock, freed: &mut FreeRuns) -> Result<Run> {
+        let room = Superblock::inline_room(superblock.page_size, superblock.root.physical.len());
+        let page_len = superblock.page_size.bytes();
+        let mut run = Run::default();
+        let len = free_runs::encode_record(&self.all_free(freed), &self.free.logical).len();
+        if len > room {
+            run = self.take_physical_run((len + RECORD_SLACK_BYTES).div_ceil(page_len) as u32)?;
+        }
+        let mut all = self.all_free(freed);
+        self.cut_tail(&mut all, freed);
+        superblock.physical_pages = self.free.physical_pages;
+        let mut record = free_runs::encode_record(&all, &self.free.logical);
+        if run.is_empty() {
+            superblock.free = FreePlace::Inline(record);
+            return Ok(run);
+        }
+        let (bytes, hash) = (record.len() as u32, *blake3::hash(&record).as_bytes());
+        record.resize(run.pages as usize * page_len, 0);
+        self.store.write(u64::from(run.first) << superblock.page_size.shift(), &record)?;
+        superblock.free = FreePlace::Pages { run, bytes, hash };
+        Ok(run)
+    }
+
+    /// Pages that the new state does not reach.
+    fn all_free(&self, freed: &FreeRuns) -> FreeRuns {
+        let mut all = self.writer.allocation.with_pending(&self.free.physical);
+        for (first, len) in freed.iter() {
+            all.insert(first, len);
+        }
+        all
+    }
+
+    /// Leaves the free tail out of the new state, when it is large or the store is being trimmed. The file itself is cut
+    /// when no reader reaches into the tail any more.
+    fn cut_tail(&mut self, all: &mut FreeRuns, freed: &mut FreeRuns) {
+        let pages = self.free.physical_pages;
+        let Some((first, len)) = all.iter().next_back().filter(|&(first, len)| first + len == pages) else { return };
+        let large = len > (pages / 8).saturating_add(TAIL_SLACK_PAGES);
+        if !(large || self.trim) || self.writer.allocation.live_count() > 1 {
+            return;
+        }
+        all.truncate(first);
+        freed.truncate(first);
+        self.free.physical.truncate(first);
+        self.free.physical_pages = first;
+        self.cut = Some(PendingCut { sequence: self.base.sequence + 1, from: pages });
+    }
+
+    fn flip(&mut self, superblock: &Superblock) -> Result<()> {
+        self.store.sync()?;
+        let bytes = superblock.encode();
+        let slot = Superblock::slot(superblock.sequence);
+        let twin = Superblock::slot(superblock.sequence + 1);
+        self.store.write_superblock(slot, &bytes)?;
+        self.store.sync()?;
+        self.store.write_superblock(twin, &bytes)
+    }
+
+    fn publish(mut self, superblock: &Superblock, record: Run, freed: &FreeRuns) -> Result<Snapshot> {
+        let view = self.store.view(superblock.physical_pages)?;
+        let verified = if self.base.verified.capacity() < u64::from(superblock.physical_pages) {
+            Arc::new(self.base.verified.grown(superblock.physical_pages))
+        } else {
+            Arc::clone(&self.base.verified)
+        };
+        let base = Arc::new(Base::new(superblock, view, verified, self.base.remember));
+        let writer = &mut *self.writer;
+        if let Some(cut) = self.cut {
+            writer.allocation.cut_pending(superblock.physical_pages);
+            writer.allocation.cut = Some(cut);
+        }
+        writer.allocation.free = std::mem::take(&mut self.free);
+        let freed = freed.iter().map(|(first, pages)| Run { first, pages }).collect();
+        writer.allocation.defer(superblock.sequence, freed);
+        writer.allocation.track(&base);
+        writer.base = Arc::clone(&base);
+        writer.record = record;
+        writer.journal = superblock.journal;
+        writer.drained = superblock.drained;
+        writer.chain = superblock.chain;
+        self.store.publish(Arc::clone(&base), superblock);
+        tracing::debug!(sequence = superblock.sequence, pages = superblock.physical_pages, "checkpoint");
+        Ok(Snapshot { base })
+    }
+
+    /// Moves a page to the lowest free place at the commit, with its bytes unchanged.
+    pub(crate) fn relocate(&mut self, page: LogicalPage) -> Result<()> {
+        self.page_mut(page).map(|_| ())
+    }
+}

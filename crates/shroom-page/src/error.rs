@@ -1,0 +1,145 @@
+//! What can go wrong in the page layer: each error says what, where, and expected against got.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::{LogicalPage, PhysicalPage};
+
+/// Result of a page-layer operation.
+pub type Result<T, E = PageError> = std::result::Result<T, E>;
+
+/// An error of the page layer. I/O, corruption and misuse are distinct.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PageError {
+    /// A system call failed.
+    #[error("{operation} failed at byte {offset}: {source}")]
+    Io {
+        /// What was attempted: "read", "write", "sync", "grow", "shrink", "map", ...
+        operation: &'static str,
+        /// Byte offset in the file; the file length for "grow" and "shrink"; 0 where none applies.
+        offset: u64,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The file could not be opened or created.
+    #[error("cannot open {}: {source}", path.display())]
+    Open {
+        /// The path given.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The disk, or a limit of the format, is full.
+    #[error("no space to grow the file from {from} to {to} bytes: {source}")]
+    Full {
+        /// Length before, in bytes.
+        from: u64,
+        /// Length asked for, in bytes.
+        to: u64,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Another handle or process holds the file.
+    #[error("{} is locked by another process or handle", path.display())]
+    Locked {
+        /// The path given.
+        path: PathBuf,
+    },
+    /// The file is not a ShroomDB file.
+    #[error("not a ShroomDB file: {reason}")]
+    NotADatabase {
+        /// What was found instead.
+        reason: String,
+    },
+    /// The file's format version is not the one this build reads.
+    #[error("file format version {found}, this build reads version {supported}")]
+    Version {
+        /// Version in the file.
+        found: u16,
+        /// Version of this build.
+        supported: u16,
+    },
+    /// The file is shorter than its superblock says.
+    #[error("file is truncated: {found} bytes, expected at least {expected}")]
+    Truncated {
+        /// Bytes the superblock claims.
+        expected: u64,
+        /// Bytes there.
+        found: u64,
+    },
+    /// A page's bytes do not have the hash that its referrer holds.
+    #[error("page {logical} at {physical} (byte {offset}) does not match its hash")]
+    HashMismatch {
+        /// Logical number; 0 for a page of the map or the free record.
+        logical: LogicalPage,
+        /// Place in the file.
+        physical: PhysicalPage,
+        /// Byte offset of the page in the file.
+        offset: u64,
+    },
+    /// A structure of the page layer is malformed.
+    #[error("corrupt {what} at {physical}: {detail}")]
+    Corrupt {
+        /// Which structure.
+        what: &'static str,
+        /// Physical page that holds it.
+        physical: PhysicalPage,
+        /// What was expected and what was found.
+        detail: String,
+    },
+    /// The journal is damaged before a point that was synced.
+    #[error("journal damaged: frame {missing} is missing or corrupt, but frame {synced} was synced")]
+    JournalDamaged {
+        /// First frame that cannot be read.
+        missing: u64,
+        /// Highest frame known to have been durable.
+        synced: u64,
+    },
+    /// A logical page that is not allocated was asked for.
+    #[error("logical page {page} is not allocated (numbers are below {limit})")]
+    Unallocated {
+        /// The page asked for.
+        page: LogicalPage,
+        /// The number of logical pages.
+        limit: u32,
+    },
+    /// No more page numbers.
+    #[error("the file would need more than {limit} pages")]
+    TooManyPages {
+        /// The limit, in pages.
+        limit: u32,
+    },
+    /// An earlier sync or write failed, so the file's state is not known until it is opened again.
+    #[error("an earlier sync or write failed; reopen the file to go on")]
+    Poisoned,
+    /// The store was opened read-only.
+    #[error("the store is read-only")]
+    ReadOnly,
+    /// A value given by the caller is out of range.
+    #[error("{what}: {detail}")]
+    Misuse {
+        /// Which argument.
+        what: &'static str,
+        /// What was expected and what was given.
+        detail: String,
+    },
+}
+
+impl PageError {
+    /// True when the file's bytes are at fault, and not the caller, the system or the disk.
+    pub fn is_corruption(&self) -> bool {
+        matches!(
+            self,
+            Self::NotADatabase { .. }
+                | Self::Truncated { .. }
+                | Self::HashMismatch { .. }
+                | Self::Corrupt { .. }
+                | Self::JournalDamaged { .. }
+        )
+    }
+
+    pub(crate) fn io(operation: &'static str, offset: u64) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { operation, offset, source }
+    }
+}

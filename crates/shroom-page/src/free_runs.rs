@@ -1,0 +1,234 @@
+//! Sets of free pages as runs, and the free record that a checkpoint stores (format §4.1).
+
+use std::collections::BTreeMap;
+
+/// Free pages as maximal runs: first page -> length. Adjacent runs are always joined.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FreeRuns {
+    runs: BTreeMap<u32, u32>,
+    pages: u64,
+}
+
+impl FreeRuns {
+    /// Pages in the set.
+    pub(crate) fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (u32, u32)> + '_ {
+        self.runs.iter().map(|(&first, &len)| (first, len))
+    }
+
+    pub(crate) fn contains(&self, page: u32) -> bool {
+        self.runs.range(..=page).next_back().is_some_and(|(&first, &len)| page - first < len)
+    }
+
+    /// Adds a run, none of whose pages is in the set.
+    pub(crate) fn insert(&mut self, mut first: u32, len: u32) {
+        if len == 0 {
+            return;
+        }
+        self.pages += u64::from(len);
+        let mut total = len;
+        if let Some((&before, &before_len)) = self.runs.range(..first).next_back() {
+            assert!(before + before_len <= first, "page {first} freed twice");
+            if before + before_len == first {
+                self.runs.remove(&before);
+                first = before;
+                total += before_len;
+            }
+        }
+        let end = first + total;
+        if let Some((&after, &after_len)) = self.runs.range(first..).next() {
+            assert!(end <= after, "page {after} freed twice");
+            if end == after {
+                self.runs.remove(&after);
+                total += after_len;
+            }
+        }
+        self.runs.insert(first, total);
+    }
+
+    /// Takes the lowest page.
+    pub(crate) fn take_one(&mut self) -> Option<u32> {
+        let (&first, _) = self.runs.first_key_value()?;
+        self.take_from_run(first, first, 1);
+        Some(first)
+    }
+
+    /// Takes the lowest `len` consecutive pages.
+    pub(crate) fn take_run(&mut self, len: u32) -> Option<u32> {
+        let (first, _) = self.iter().find(|&(_, run)| run >= len)?;
+        self.take_from_run(first, first, len);
+        Some(first)
+    }
+
+    /// Takes exactly these pages, when all are in the set.
+    pub(crate) fn take_exact(&mut self, first: u32, len: u32) -> bool {
+        let Some((&run, &run_len)) = self.runs.range(..=first).next_back() else { return false };
+        if u64::from(first - run) + u64::from(len) > u64::from(run_len) {
+            return false;
+        }
+        self.take_from_run(run, first, len);
+        true
+    }
+
+    /// Removes all pages from `limit` on, and says how many there were.
+    pub(crate) fn truncate(&mut self, limit: u32) -> u64 {
+        let before = self.pages;
+        for (_, len) in self.runs.split_off(&limit) {
+            self.pages -= u64::from(len);
+        }
+        if let Some(mut last) = self.runs.last_entry() {
+            let first = *last.key();
+            if first + *last.get() > limit {
+                self.pages -= u64::from(first + *last.get() - limit);
+                *last.get_mut() = limit - first;
+            }
+        }
+        before - self.pages
+    }
+
+    fn take_from_run(&mut self, run: u32, first: u32, len: u32) {
+        let run_len = self.runs.remove(&run).expect("the run was just looked up");
+        let head = first - run;
+        let tail = run_len - head - len;
+        if head > 0 {
+            self.runs.insert(run, head);
+        }
+        if tail > 0 {
+            self.runs.insert(first + len, tail);
+        }
+        self.pages -= u64::from(len);
+    }
+}
+
+/// Writes the free record of `physical` and `logical`.
+pub(crate) fn encode_record(physical: &FreeRuns, logical: &FreeRuns) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for set in [physical, logical] {
+        put_varint(&mut bytes, set.runs.len() as u32);
+        let mut end = 0;
+        for (first, len) in set.iter() {
+            put_varint(&mut bytes, first - end);
+            put_varint(&mut bytes, len);
+            end = first + len;
+        }
+    }
+    bytes
+}
+
+/// Reads a free record; physical pages are in `2..physical_pages`, logical ones in `1..logical_pages`.
+pub(crate) fn decode_record(
+    bytes: &[u8],
+    physical_pages: u32,
+    logical_pages: u32,
+) -> Result<(FreeRuns, FreeRuns), String> {
+    let mut rest = bytes;
+    let physical = decode_runs(&mut rest, 2, physical_pages)?;
+    let logical = decode_runs(&mut rest, 1, logical_pages)?;
+    if rest.is_empty() { Ok((physical, logical)) } else { Err(format!("{} bytes left over", rest.len())) }
+}
+
+fn decode_runs(rest: &mut &[u8], lowest: u32, limit: u32) -> Result<FreeRuns, String> {
+    let count = take_varint(rest)?;
+    let mut set = FreeRuns::default();
+    let mut end = 0_u32;
+    for index in 0..count {
+        let gap = take_varint(rest)?;
+        let len = take_varint(rest)?;
+        let first = end.checked_add(gap).filter(|&first| first >= lowest && (index == 0 || gap > 0));
+        let next = first.and_then(|first| first.checked_add(len)).filter(|&next| len > 0 && next <= limit);
+        let (Some(first), Some(next)) = (first, next) else {
+            return Err(format!("free run {index} (gap {gap}, length {len}) is outside {lowest}..{limit}"));
+        };
+        set.insert(first, len);
+        end = next;
+    }
+    Ok(set)
+}
+
+fn put_varint(bytes: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+fn take_varint(rest: &mut &[u8]) -> Result<u32, String> {
+    let mut value = 0_u64;
+    for shift in (0..35).step_by(7) {
+        let Some((&byte, tail)) = rest.split_first() else { return Err("ends inside a number".into()) };
+        *rest = tail;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return u32::try_from(value).map_err(|_| "number above 32 bits".into());
+        }
+    }
+    Err("number longer than 5 bytes".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_set(ops in prop::collection::vec((0_u8..4, 2_u32..300, 1_u32..9), 1..200)) {
+            let mut runs = FreeRuns::default();
+            let mut model = BTreeSet::new();
+            for (op, first, len) in ops {
+                let range = first..first + len;
+                match op {
+                    0 => if range.clone().all(|page| !model.contains(&page)) {
+                        runs.insert(first, len);
+                        model.extend(range);
+                    },
+                    1 => prop_assert_eq!(runs.take_one(), model.pop_first()),
+                    2 => {
+                        let expected = range.clone().all(|page| model.contains(&page));
+                        prop_assert_eq!(runs.take_exact(first, len), expected);
+                        if expected {
+                            model.retain(|page| !range.contains(page));
+                        }
+                    }
+                    _ => {
+                        let expected = model.iter().copied().find(|&page| (page..page + len).all(|p| model.contains(&p)));
+                        prop_assert_eq!(runs.take_run(len), expected);
+                        if let Some(first) = expected {
+                            model.retain(|page| !(first..first + len).contains(page));
+                        }
+                    }
+                }
+                let pages: Vec<u32> = runs.iter().flat_map(|(first, len)| first..first + len).collect();
+                prop_assert_eq!(pages, model.iter().copied().collect::<Vec<_>>());
+                prop_assert_eq!(runs.pages(), model.len() as u64);
+                let ends: Vec<_> = runs.iter().collect();
+                prop_assert!(ends.windows(2).all(|pair| pair[0].0 + pair[0].1 < pair[1].0));
+            }
+            let record = encode_record(&runs, &FreeRuns::default());
+            prop_assert_eq!(decode_record(&record, 400, 1), Ok((runs, FreeRuns::default())));
+        }
+
+        #[test]
+        fn arbitrary_records_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), limit in 2_u32..) {
+            let _ = decode_record(&bytes, limit, limit);
+        }
+    }
+
+    #[test]
+    fn truncate_cuts_a_run() {
+        let mut runs = FreeRuns::default();
+        runs.insert(3, 4);
+        runs.insert(10, 5);
+        assert_eq!(runs.truncate(12), 3);
+        assert_eq!(runs.iter().collect::<Vec<_>>(), [(3, 4), (10, 2)]);
+        assert_eq!(runs.truncate(5), 4);
+        assert_eq!(runs.pages(), 2);
+    }
+}

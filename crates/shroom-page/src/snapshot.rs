@@ -1,0 +1,323 @@
+//! Reading: an immutable state of the pages, and the walk from a logical number to verified bytes.
+//!
+//! * R1 No byte is handed out before its page's hash was seen to match, once since open.
+//! * R2 A base never changes, and no page it reaches is overwritten or cut off while it lives.
+
+use std::sync::Arc;
+
+use zerocopy::byteorder::little_endian::U32;
+
+use crate::map::{self, Entries, Entry, MapShape};
+use crate::storage::View;
+use crate::superblock::{Roots, Superblock};
+use crate::verified::VerifiedPages;
+use crate::{LogicalPage, PageError, PageSize, PhysicalPage, Result};
+
+/// Read access to logical pages: a [`Snapshot`], or a transaction that sees its own changes.
+pub trait PageRead {
+    /// Size of each page.
+    fn page_size(&self) -> PageSize;
+
+    /// Logical page numbers are below this.
+    fn logical_pages(&self) -> u32;
+
+    /// The whole page, verified against its hash at first touch.
+    ///
+    /// # Errors
+    /// [`PageError::Unallocated`] when there is no such page, a corruption error when its bytes are not sound.
+    fn page(&self, page: LogicalPage) -> Result<&[u8]>;
+
+    /// Whether the logical page is allocated.
+    fn is_allocated(&self, page: LogicalPage) -> Result<bool>;
+
+    /// The verified bytes of `pages` consecutive logical pages as one slice; `None` when they do not lie
+    /// contiguously in the file.
+    fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>>;
+}
+
+/// An immutable state of the store: cheap to clone and hold, consistent for as long as it lives.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub(crate) base: Arc<Base>,
+}
+
+impl Snapshot {
+    /// Number of the checkpoint that made this state, from 1.
+    pub fn sequence(&self) -> u64 {
+        self.base.sequence
+    }
+
+    /// The roots committed with this state.
+    pub fn roots(&self) -> &Roots {
+        &self.base.roots
+    }
+
+    /// Length of the file in this state, in pages.
+    pub fn physical_pages(&self) -> u32 {
+        self.base.physical_pages
+    }
+
+    /// Root hash of the page map: authenticates every page of this state (format §3).
+    pub fn page_root(&self) -> [u8; 32] {
+        let base = &self.base;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"shroom page root 1");
+        hasher.update(&[base.shape.height]);
+        hasher.update(&base.logical_pages.to_le_bytes());
+        hasher.update(&(base.root_physical.len() as u32).to_le_bytes());
+        for physical in &base.root_physical {
+            hasher.update(&physical.get().to_le_bytes());
+        }
+        for hash in &base.root_hash {
+            hasher.update(hash);
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Offset in the file of a slice that this snapshot handed out; `None` when it does not point into the
+    /// file's mapping (as over memory).
+    pub fn position_of(&self, bytes: &[u8]) -> Option<u64> {
+        self.base.view.position_of(bytes)
+    }
+
+    /// The `len` bytes at a position that [`position_of`](Self::position_of) gave; `None` when out of range.
+    #[inline]
+    pub fn bytes_at(&self, position: u64, len: usize) -> Option<&[u8]> {
+        self.base.view.slice(position, len)
+    }
+}
+
+impl PageRead for Snapshot {
+    fn page_size(&self) -> PageSize {
+        self.base.page_size
+    }
+
+    fn logical_pages(&self) -> u32 {
+        self.base.logical_pages
+    }
+
+    #[inline]
+    fn page(&self, page: LogicalPage) -> Result<&[u8]> {
+        self.base.page(page)
+    }
+
+    fn is_allocated(&self, page: LogicalPage) -> Result<bool> {
+        Ok(!self.base.entry(0, page.0)?.is_absent())
+    }
+
+    fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>> {
+        self.base.run(first, pages)
+    }
+}
+
+/// What a superblock names, ready to be read.
+#[derive(Debug)]
+pub(crate) struct Base {
+    pub(crate) page_size: PageSize,
+    pub(crate) sequence: u64,
+    pub(crate) logical_pages: u32,
+    pub(crate) physical_pages: u32,
+    pub(crate) roots: Roots,
+    pub(crate) shape: MapShape,
+    pub(crate) fanout: usize,
+    pub(crate) root_physical: Vec<U32>,
+    pub(crate) root_hash: Vec<[u8; 32]>,
+    pub(crate) view: View,
+    pub(crate) verified: Arc<VerifiedPages>,
+    /// False: every read checks the hash again.
+    pub(crate) remember: bool,
+}
+
+impl Base {
+    pub(crate) fn new(superblock: &Superblock, view: View, verified: Arc<VerifiedPages>, remember: bool) -> Self {
+        let shape = MapShape::new(superblock.page_size, superblock.logical_pages)
+            .expect("the superblock was checked when it was read or made");
+        Self {
+            page_size: superblock.page_size,
+            sequence: superblock.sequence,
+            logical_pages: superblock.logical_pages,
+            physical_pages: superblock.physical_pages,
+            roots: superblock.roots,
+            shape,
+            fanout: map::fanout(superblock.page_size),
+            root_physical: superblock.root.physical.iter().map(|&physical| physical.into()).collect(),
+            root_hash: superblock.root.hash.clone(),
+            view,
+            verified,
+            remember,
+        }
+    }
+
+    fn root(&self) -> Entries<'_> {
+        Entries { physical: &self.root_physical, hash: &self.root_hash }
+    }
+
+    #[inline]
+    pub(crate) fn page(&self, page: LogicalPage) -> Result<&[u8]> {
+        let (entries, index) = self.leaf(page.0)?;
+        let physical = entries.physical.get(index).map_or(0, |physical| physical.get());
+        if physical == 0 || page.is_none() {
+            return Err(self.unallocated(page.0));
+        }
+        self.checked(physical, entries, index, page)
+    }
+
+    pub(crate) fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>> {
+        let mut start = 0;
+        let mut done = 0;
+        while done < pages {
+            let number = first.0.checked_add(done).ok_or_else(|| self.unallocated(first.0))?;
+            let (entries, index) = self.leaf(number)?;
+            for index in index..entries.physical.len() {
+                if done == pages {
+                    break;
+                }
+                let physical = entries.physical[index].get();
+                if physical == 0 {
+                    return Err(self.unallocated(first.0 + done));
+                }
+                if done == 0 {
+                    start = physical;
+                } else if physical != start.wrapping_add(done) {
+                    return Ok(None);
+                }
+                self.checked(physical, entries, index, LogicalPage(first.0 + done))?;
+                done += 1;
+            }
+        }
+        let len = pages as usize * self.page_size.bytes();
+        Ok(self.view.slice(u64::from(start) << self.page_size.shift(), len))
+    }
+
+    /// The level-0 entries that hold logical page `number`, and its index in them.
+    #[inline]
+    fn leaf(&self, number: u32) -> Result<(Entries<'_>, usize)> {
+        if number >= self.logical_pages {
+            return Err(self.unallocated(number));
+        }
+        let mut entries = self.root();
+        let mut level = self.shape.height;
+        let mut rest = number;
+        loop {
+            let span = self.shape.spans[usize::from(level)];
+            let index = (rest / span) as usize;
+            if level == 0 {
+                return Ok((entries, index));
+            }
+            rest %= span;
+            let physical = entries.physical.get(index).map_or(0, |physical| physical.get());
+            if physical == 0 {
+                return Err(self.unallocated(number));
+            }
+            level -= 1;
+            entries = self.node(physical, entries, index, level)?;
+        }
+    }
+
+    #[inline]
+    fn node(&self, physical: u32, parent: Entries<'_>, index: usize, level: u8) -> Result<Entries<'_>> {
+        let fresh = !self.verified.contains(physical);
+        let page = self.checked(physical, parent, index, LogicalPage::NONE)?;
+        if fresh {
+            map::check_node(page, level, self.fanout).map_err(|detail| self.bad_node(physical, detail))?;
+        }
+        map::node_entries(page, self.fanout).ok_or_else(|| self.bad_node(physical, "too short".into()))
+    }
+
+    /// The bytes of a physical page, verified against the hash at `index` of its referrer.
+    #[inline]
+    fn checked(&self, physical: u32, referrer: Entries<'_>, index: usize, logical: LogicalPage) -> Result<&[u8]> {
+        let offset = u64::from(physical) << self.page_size.shift();
+        let bytes = self.view.slice(offset, self.page_size.bytes());
+        let Some(bytes) = bytes.filter(|_| physical < self.physical_pages && physical >= 2) else {
+            return Err(self.outside(physical));
+        };
+        if !self.verified.contains(physical) {
+            self.verify(physical, bytes, referrer.hash.get(index), logical)?;
+        }
+        Ok(bytes)
+    }
+
+    #[cold]
+    fn verify(&self, physical: u32, bytes: &[u8], hash: Option<&[u8; 32]>, logical: LogicalPage) -> Result<()> {
+        if hash != Some(blake3::hash(bytes).as_bytes()) {
+            let offset = u64::from(physical) << self.page_size.shift();
+            return Err(PageError::HashMismatch { logical, physical: PhysicalPage(physical), offset });
+        }
+        if self.remember {
+            self.verified.insert(physical);
+        }
+        Ok(())
+    }
+
+    /// The bytes of physical page `entry.physical`, checked against its hash now, whatever was seen before.
+    pub(crate) fn verify_entry(&self, entry: &Entry, logical: LogicalPage) -> Result<&[u8]> {
+        let offset = u64::from(entry.physical) << self.page_size.shift();
+        let bytes = self.view.slice(offset, self.page_size.bytes());
+        let Some(bytes) = bytes.filter(|_| (2..self.physical_pages).contains(&entry.physical)) else {
+            return Err(self.outside(entry.physical));
+        };
+        self.verify(entry.physical, bytes, Some(&entry.hash), logical)?;
+        Ok(bytes)
+    }
+
+    /// Entry `index` of `level`: a logical page (0), or the node of level - 1 with that index. Absent when there is none.
+    pub(crate) fn entry(&self, level: u8, index: u32) -> Result<Entry> {
+        let Some(first) = u64::from(index).checked_mul(u64::from(self.span(level))) else {
+            return Ok(Entry::ABSENT);
+        };
+        if level > self.shape.height || first >= u64::from(self.logical_pages) {
+            return Ok(Entry::ABSENT);
+        }
+        let mut entries = self.root();
+        for at in (level..=self.shape.height).rev() {
+            let digit = first / u64::from(self.span(at));
+            let digit = if at == self.shape.height { digit } else { digit % self.fanout as u64 } as usize;
+            let entry = entries.get(digit);
+            if at == level || entry.is_absent() {
+                return Ok(entry);
+            }
+            entries = self.node(entry.physical, entries, digit, at - 1)?;
+        }
+        Ok(Entry::ABSENT)
+    }
+
+    /// The entries of node `index` of `level`, when there is such a node.
+    pub(crate) fn node_at(&self, level: u8, index: u32) -> Result<Option<Entries<'_>>> {
+        let entry = self.entry(level + 1, index)?;
+        if entry.is_absent() {
+            return Ok(None);
+        }
+        let offset = u64::from(entry.physical) << self.page_size.shift();
+        let page = self.view.slice(offset, self.page_size.bytes());
+        let entries = page.and_then(|page| map::node_entries(page, self.fanout));
+        entries.map(Some).ok_or_else(|| self.outside(entry.physical))
+    }
+
+    pub(crate) fn root_entry(&self, index: usize) -> Entry {
+        self.root().get(index)
+    }
+
+    fn span(&self, level: u8) -> u32 {
+        self.shape.spans.get(usize::from(level)).copied().unwrap_or(u32::MAX)
+    }
+
+    #[cold]
+    fn unallocated(&self, number: u32) -> PageError {
+        PageError::Unallocated { page: LogicalPage(number), limit: self.logical_pages }
+    }
+
+    #[cold]
+    fn outside(&self, physical: u32) -> PageError {
+        PageError::Corrupt {
+            what: "page map entry",
+            physical: PhysicalPage(physical),
+            detail: format!("points outside the file's {} pages", self.physical_pages),
+        }
+    }
+
+    #[cold]
+    fn bad_node(&self, physical: u32, detail: String) -> PageError {
+        PageError::Corrupt { what: "page map node", physical: PhysicalPage(physical), detail }
+    }
+}

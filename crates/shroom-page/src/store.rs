@@ -1,0 +1,395 @@
+//! The store: opens a storage, hands out snapshots and transactions, and owns what they share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::allocation::{Allocation, FreePages};
+use crate::journal::Journal;
+use crate::recovery::{self, RecoveredFrames};
+use crate::snapshot::{Base, Snapshot};
+use crate::storage::{MemoryStorage, Storage, View};
+use crate::superblock::{FreePlace, RootEntries, Roots, Run, Superblock};
+use crate::txn::PageTxn;
+use crate::verified::VerifiedPages;
+use crate::{PageError, PageSize, PhysicalPage, Result};
+
+/// Bytes of zeros written by one call when a journal area is prepared.
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// A transactional array of pages over a [`Storage`]. See the crate's documentation.
+#[derive(Debug)]
+pub struct PageStore {
+    storage: Arc<dyn Storage>,
+    page_size: PageSize,
+    read_only: bool,
+    writer: Mutex<Writer>,
+    current: RwLock<Arc<Base>>,
+    journal: Mutex<Journal>,
+    /// Highest journal sequence known to be durable.
+    pub(crate) synced: AtomicU64,
+    /// Held by the thread that syncs the journal.
+    pub(crate) sync_turn: Mutex<()>,
+    poisoned: AtomicBool,
+    recovered: Mutex<RecoveredFrames>,
+}
+
+/// What only a transaction changes.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) allocation: Allocation,
+    pub(crate) base: Arc<Base>,
+    /// Pages of the current free record.
+    pub(crate) record: Run,
+    pub(crate) journal: [Run; 2],
+    pub(crate) drained: u64,
+    pub(crate) chain: u64,
+}
+
+/// Sizes of a store, in pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PageStoreStats {
+    /// Length of the file.
+    pub physical_pages: u64,
+    /// Pages of the file that hold nothing.
+    pub free_pages: u64,
+    /// Pages that only older states still reach.
+    pub pending_pages: u64,
+    /// Pages of the page map.
+    pub map_pages: u64,
+    /// Pages of both journal areas.
+    pub journal_pages: u64,
+    /// Pages of the free record.
+    pub record_pages: u64,
+    /// Allocated logical pages.
+    pub logical_pages: u64,
+}
+
+impl PageStore {
+    /// Writes a new, empty store over whatever `storage` holds.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn create(storage: Arc<dyn Storage>, page_size: PageSize) -> Result<Self> {
+        let superblock = empty_superblock(page_size);
+        let len = 2 << page_size.shift();
+        let bytes = superblock.encode();
+        storage.shrink(0).map_err(PageError::io("shrink", 0))?;
+        storage.grow(len).map_err(|source| PageError::Full { from: 0, to: len, source })?;
+        for slot in [1, 0] {
+            let offset = slot << page_size.shift();
+            storage.write_at(offset, &bytes).map_err(PageError::io("write", offset))?;
+        }
+        storage.sync().map_err(PageError::io("sync", 0))?;
+        Self::open_with(storage, StoreOptions::default())
+    }
+
+    /// Opens an existing store for writing.
+    ///
+    /// # Errors
+    /// A specific error for each way in which the bytes are not a sound store; I/O errors.
+    pub fn open(storage: Arc<dyn Storage>) -> Result<Self> {
+        Self::open_with(storage, StoreOptions::default())
+    }
+
+    /// Opens an existing store with options.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(storage: Arc<dyn Storage>, options: StoreOptions) -> Result<Self> {
+        let superblock = recovery::choose_superblock(&*storage)?;
+        let view = map_view(&*storage, superblock.page_size, superblock.physical_pages)?;
+        let recovery = recovery::recover(&*storage, &view, &superblock)?;
+        let verified = VerifiedPages::new(superblock.physical_pages, options.check);
+        let remember = options.check != ReadCheck::EveryRead;
+        let base = Arc::new(Base::new(&superblock, view, Arc::new(verified), remember));
+        let mut free = FreePages {
+            physical_pages: superblock.physical_pages,
+            logical_pages: superblock.logical_pages,
+            ..FreePages::default()
+        };
+        let mut record = Run::default();
+        if !options.read_only {
+            (free.physical, free.logical, record) = recovery::read_free_record(&*storage, &superblock)?;
+        }
+        let mut allocation = Allocation::new(free);
+        allocation.track(&base);
+        let journal = Journal::recovered(superblock.journal, &recovery);
+        let writer = Writer {
+            allocation,
+            base: Arc::clone(&base),
+            record,
+            journal: superblock.journal,
+            drained: superblock.drained,
+            chain: superblock.chain,
+        };
+        Ok(Self {
+            storage,
+            page_size: superblock.page_size,
+            read_only: options.read_only,
+            writer: Mutex::new(writer),
+            current: RwLock::new(base),
+            journal: Mutex::new(journal),
+            synced: AtomicU64::new(recovery.synced),
+            sync_turn: Mutex::new(()),
+            poisoned: AtomicBool::new(false),
+            recovered: Mutex::new(recovery.frames),
+        })
+    }
+
+    /// A new store in memory.
+    ///
+    /// # Errors
+    /// None in practice; the signature is that of [`create`](Self::create).
+    pub fn in_memory(page_size: PageSize) -> Result<Self> {
+        Self::create(Arc::new(MemoryStorage::new()), page_size)
+    }
+
+    /// Whether a storage holds nothing yet: it is empty, or a creation was interrupted before it was durable.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn is_blank(storage: &dyn Storage) -> Result<bool> {
+        const SECTOR: usize = 512;
+        let len = storage.len().map_err(PageError::io("length", 0))?;
+        if len > 2 << 16 {
+            return Ok(false);
+        }
+        let mut bytes = vec![0; len as usize];
+        storage.read_at(0, &mut bytes).map_err(PageError::io("read", 0))?;
+        // A torn creation consists of sectors that are zero or as a creation writes them.
+        let torn_from = |size: PageSize| {
+            let mut fresh = vec![0; 2 * size.bytes()];
+            let superblock = empty_superblock(size).encode();
+            for slot in fresh.chunks_exact_mut(size.bytes()) {
+                slot[..superblock.len()].copy_from_slice(&superblock);
+            }
+            let sectors = bytes.chunks(SECTOR).zip(fresh.chunks(SECTOR));
+            bytes.len() <= fresh.len()
+                && sectors.clone().all(|(is, made)| is == &made[..is.len()] || is.iter().all(|&byte| byte == 0))
+        };
+        Ok(PageSize::all().any(torn_from) && recovery::choose_superblock(storage).is_err())
+    }
+
+    /// The last committed state.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { base: Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)) }
+    }
+
+    /// Begins a transaction; waits while another one is open.
+    ///
+    /// # Errors
+    /// [`PageError::ReadOnly`], [`PageError::Poisoned`].
+    pub fn begin(&self) -> Result<PageTxn<'_>> {
+        self.check_writable()?;
+        PageTxn::new(self, self.writer())
+    }
+
+    /// Size of each page.
+    pub fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    /// True when opened read-only.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Journal frames found at open that no checkpoint contains yet. Given once.
+    pub fn take_recovered(&self) -> RecoveredFrames {
+        std::mem::take(&mut self.recovered.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Cuts the file's tail off that the last checkpoint left out, when no reader reaches into it any more.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn cut_tail(&self) -> Result<()> {
+        self.check_writable()?;
+        let mut writer = self.writer();
+        self.resolve_cut(&mut writer)
+    }
+
+    /// Sizes of the store. Walks the page map when `count_map` is set, else `map_pages` is 0.
+    ///
+    /// # Errors
+    /// Corruption found in the map; I/O errors.
+    pub fn stats(&self, count_map: bool) -> Result<PageStoreStats> {
+        let writer = self.writer();
+        let free = &writer.allocation.free;
+        Ok(PageStoreStats {
+            physical_pages: u64::from(free.physical_pages),
+            free_pages: free.physical.pages(),
+            pending_pages: writer.allocation.pending_pages(),
+            map_pages: if count_map { crate::verify::count_map_pages(&writer.base)? } else { 0 },
+            journal_pages: writer.journal.iter().map(|run| u64::from(run.pages)).sum(),
+            record_pages: u64::from(writer.record.pages),
+            logical_pages: u64::from(free.logical_pages) - 1 - free.logical.pages(),
+        })
+    }
+
+    /// True after a failed sync or journal write: no write succeeds until the store is opened again.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn poison(&self) {
+        self.poisoned.store(true, Ordering::Release);
+        tracing::error!("a sync or write failed: the store takes no more writes");
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.read_only {
+            return Err(PageError::ReadOnly);
+        }
+        if self.is_poisoned() { Err(PageError::Poisoned) } else { Ok(()) }
+    }
+
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out a cut of the tail, or takes it back while older readers reach into it.
+    pub(crate) fn resolve_cut(&self, writer: &mut Writer) -> Result<()> {
+        let Some(cut) = writer.allocation.cut else { return Ok(()) };
+        let pages = writer.allocation.free.physical_pages;
+        if writer.allocation.oldest_live() >= cut.sequence {
+            let len = u64::from(pages) << self.page_size.shift();
+            self.storage.shrink(len).map_err(PageError::io("shrink", len))?;
+        } else {
+            let tail = Run { first: pages, pages: cut.from - pages };
+            writer.allocation.free.physical_pages = cut.from;
+            writer.allocation.defer(cut.sequence, vec![tail]);
+        }
+        writer.allocation.cut = None;
+        Ok(())
+    }
+
+    pub(crate) fn publish(&self, base: Arc<Base>, superblock: &Superblock) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = base;
+        self.journal().release(superblock.journal, superblock.drained);
+        self.synced.fetch_max(superblock.drained, Ordering::AcqRel);
+    }
+
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.check_writable()?;
+        self.storage.write_at(offset, bytes).map_err(PageError::io("write", offset))
+    }
+
+    /// A failed write of a superblock leaves the file's state unknown, so it poisons.
+    pub(crate) fn write_superblock(&self, slot: PhysicalPage, bytes: &[u8]) -> Result<()> {
+        let written = self.write(u64::from(slot.0) << self.page_size.shift(), bytes);
+        if written.is_err() {
+            self.poison();
+        }
+        written
+    }
+
+    pub(crate) fn write_zeros(&self, run: Run) -> Result<()> {
+        let mut offset = u64::from(run.first) << self.page_size.shift();
+        let mut left = (run.pages as usize) << self.page_size.shift();
+        let zeros = vec![0; left.min(ZEROS_BYTES)];
+        while left > 0 {
+            let now = left.min(zeros.len());
+            self.write(offset, &zeros[..now])?;
+            offset += now as u64;
+            left -= now;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.check_writable()?;
+        self.storage.sync().map_err(|source| {
+            self.poison();
+            PageError::Io { operation: "sync", offset: 0, source }
+        })
+    }
+
+    pub(crate) fn grow(&self, from: u64, to: u64) -> Result<()> {
+        self.check_writable()?;
+        self.storage.grow(to).map_err(|source| match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::FileTooLarge => {
+                PageError::Full { from, to, source }
+            }
+            _ => PageError::Io { operation: "grow", offset: to, source },
+        })
+    }
+
+    pub(crate) fn view(&self, pages: u32) -> Result<View> {
+        map_view(&*self.storage, self.page_size, pages)
+    }
+
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        &*self.storage
+    }
+}
+
+fn map_view(storage: &dyn Storage, page_size: PageSize, pages: u32) -> Result<View> {
+    storage.view(u64::from(pages) << page_size.shift()).map_err(PageError::io("map", 0))
+}
+
+/// The state of a new store.
+fn empty_superblock(page_size: PageSize) -> Superblock {
+    Superblock {
+        page_size,
+        sequence: 1,
+        map_height: 0,
+        logical_pages: 1,
+        physical_pages: 2,
+        root: RootEntries { physical: vec![0], hash: vec![[0; 32]] },
+        free: FreePlace::Inline(vec![0, 0]),
+        journal: [Run::default(); 2],
+        drained: 0,
+        chain: 0,
+        roots: Roots::default(),
+    }
+}
+
+/// When a page's hash is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadCheck {
+    /// At its first touch after open, and again after it was rewritten.
+    #[default]
+    FirstTouch,
+    /// At each read: for storage that is not trusted to keep its bytes.
+    EveryRead,
+    /// Never: for measurements. Damage may then be returned as data.
+    Off,
+}
+
+/// How to open a [`PageStore`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    /// No write is attempted; the journal is read all the same.
+    pub read_only: bool,
+    /// When a page's hash is checked.
+    pub check: ReadCheck,
+}
+
+impl StoreOptions {
+    /// Writable, pages checked at first touch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets `read_only`.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Sets `check`.
+    #[must_use]
+    pub fn check(mut self, check: ReadCheck) -> Self {
+        self.check = check;
+        self
+    }
+}

@@ -1,0 +1,362 @@
+//! A transaction: private changes to pages, made public by [`PageTxn::commit`] or forgotten on drop.
+//!
+//! * T1 One transaction at a time; readers never wait for it.
+//! * T2 Nothing that a state reaches is overwritten: changed pages go to free places.
+//! * T3 Dropping it leaves the store as it was; places it wrote to are free again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, MutexGuard};
+
+use crate::allocation::{FreePages, PendingCut};
+use crate::free_runs::FreeRuns;
+use crate::map::Entry;
+use crate::snapshot::Base;
+use crate::storage::View;
+use crate::store::{PageStore, Writer};
+use crate::superblock::Run;
+use crate::{LogicalPage, PageError, PageRead, PageSize, Result};
+
+/// Bytes handed to one write call, at most (about the size at which a larger write gains nothing).
+const WRITE_BYTES_MAX: usize = 1 << 20;
+
+/// A transaction over a [`PageStore`]. Reads see its own changes.
+#[derive(Debug)]
+pub struct PageTxn<'s> {
+    pub(crate) store: &'s PageStore,
+    pub(crate) writer: MutexGuard<'s, Writer>,
+    pub(crate) base: Arc<Base>,
+    /// Free pages as this transaction sees them.
+    pub(crate) free: FreePages,
+    /// Changed pages, in memory.
+    dirty: BTreeMap<u32, Box<[u8]>>,
+    /// Pages whose new content is in the file already.
+    pub(crate) placed: BTreeMap<u32, Entry>,
+    /// Logical pages of the base that are free now.
+    pub(crate) removed: BTreeSet<u32>,
+    /// Allocated runs whose content is still to come by `write_run`.
+    unwritten: FreeRuns,
+    /// Sees the pages in `placed`.
+    view: View,
+    pub(crate) drained: Option<(u64, u64)>,
+    pub(crate) areas: [Option<u32>; 2],
+    pub(crate) trim: bool,
+    /// The file's tail that the new state leaves out.
+    pub(crate) cut: Option<PendingCut>,
+}
+
+impl<'s> PageTxn<'s> {
+    pub(crate) fn new(store: &'s PageStore, mut writer: MutexGuard<'s, Writer>) -> Result<Self> {
+        store.resolve_cut(&mut writer)?;
+        writer.allocation.release();
+        let base = Arc::clone(&writer.base);
+        Ok(Self {
+            store,
+            free: writer.allocation.free.clone(),
+            view: base.view.clone(),
+            base,
+            writer,
+            dirty: BTreeMap::new(),
+            placed: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            unwritten: FreeRuns::default(),
+            drained: None,
+            areas: [None; 2],
+            trim: false,
+            cut: None,
+        })
+    }
+
+    /// The page's bytes to change. The first call copies the page; later ones give the same buffer.
+    ///
+    /// # Errors
+    /// As [`PageRead::page`].
+    pub fn page_mut(&mut self, page: LogicalPage) -> Result<&mut [u8]> {
+        if !self.dirty.contains_key(&page.0) {
+            let copy: Box<[u8]> = self.page(page)?.into();
+            self.displace(page.0);
+            self.dirty.insert(page.0, copy);
+        }
+        Ok(self.dirty.get_mut(&page.0).expect("inserted above"))
+    }
+
+    /// A new page of zeros, with the lowest free number.
+    ///
+    /// # Errors
+    /// [`PageError::TooManyPages`].
+    pub fn allocate(&mut self) -> Result<LogicalPage> {
+        let page = self.allocate_numbers(1)?;
+        self.dirty.insert(page.0, vec![0; self.page_size().bytes()].into());
+        Ok(page)
+    }
+
+    /// `pages` consecutive new pages, the lowest such run of numbers. Their content must be given by
+    /// [`write_run`](Self::write_run) before the commit.
+    ///
+    /// # Errors
+    /// [`PageError::TooManyPages`]; [`PageError::Misuse`] for 0 pages.
+    pub fn allocate_run(&mut self, pages: u32) -> Result<LogicalPage> {
+        if pages == 0 {
+            return Err(PageError::Misuse { what: "pages", detail: "a run has at least one page".into() });
+        }
+        let first = self.allocate_numbers(pages)?;
+        self.unwritten.insert(first.0, pages);
+        Ok(first)
+    }
+
+    /// Like [`allocate_run`](Self::allocate_run), with exactly the numbers from `end` on; false when one of them is taken.
+    ///
+    /// # Errors
+    /// [`PageError::TooManyPages`].
+    pub fn extend_run(&mut self, end: LogicalPage, pages: u32) -> Result<bool> {
+        if pages == 0 || end.0 > self.free.logical_pages || end.is_none() {
+            return Ok(false);
+        }
+        let beyond = (u64::from(end.0) + u64::from(pages)).saturating_sub(u64::from(self.free.logical_pages));
+        let beyond = (beyond as u32).min(pages);
+        let inside = pages - beyond;
+        if inside > 0 && !self.free.logical.take_exact(end.0, inside) {
+            return Ok(false);
+        }
+        self.extend_numbers(beyond)?;
+        self.claim(end.0, pages);
+        self.unwritten.insert(end.0, pages);
+        Ok(true)
+    }
+
+    /// Writes whole raw pages of an allocated run to the file, contiguously where there is room.
+    /// They become part of the store at the commit.
+    ///
+    /// # Errors
+    /// [`PageError::Misuse`] when `bytes` is not whole pages of a run that was allocated and not yet written; I/O errors.
+    pub fn write_run(&mut self, first: LogicalPage, bytes: &[u8]) -> Result<()> {
+        let page_len = self.page_size().bytes();
+        let pages = (bytes.len() / page_len) as u32;
+        if !bytes.len().is_multiple_of(page_len) || pages == 0 || !self.unwritten.take_exact(first.0, pages) {
+            let detail = format!("{} bytes at {first} are not whole pages of an unwritten run", bytes.len());
+            return Err(PageError::Misuse { what: "run", detail });
+        }
+        let mut logical = first.0;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let run = self.take_physical_run((rest.len() / page_len) as u32)?;
+            let (now, later) = rest.split_at(run.pages as usize * page_len);
+            self.store.write(u64::from(run.first) << self.page_size().shift(), now)?;
+            let hashes = crate::commit::hash_pages(now, page_len);
+            for (physical, hash) in (run.first..).zip(hashes) {
+                self.placed.insert(logical, Entry { physical, hash });
+                logical += 1;
+            }
+            rest = later;
+        }
+        self.refresh_view()
+    }
+
+    /// Frees a page, or a page of a run.
+    ///
+    /// # Errors
+    /// [`PageError::Unallocated`].
+    pub fn free(&mut self, page: LogicalPage) -> Result<()> {
+        let held = self.dirty.remove(&page.0).is_some() || self.unwritten.take_exact(page.0, 1);
+        if !held && !self.is_allocated(page)? {
+            return Err(PageError::Unallocated { page, limit: self.free.logical_pages });
+        }
+        self.displace(page.0);
+        self.free.logical.insert(page.0, 1);
+        self.removed.insert(page.0);
+        Ok(())
+    }
+
+    /// Bytes of changed pages held in memory.
+    pub fn dirty_bytes(&self) -> usize {
+        self.dirty.len() * self.page_size().bytes()
+    }
+
+    /// Writes the changed pages out to bound memory. They stay private, and can still be changed.
+    ///
+    /// # Errors
+    /// I/O errors; a full disk.
+    pub fn spill(&mut self) -> Result<()> {
+        let dirty = std::mem::take(&mut self.dirty);
+        let page_len = self.page_size().bytes();
+        let mut pages = dirty.iter().peekable();
+        let mut buffer = Vec::with_capacity(dirty.len().saturating_mul(page_len).min(WRITE_BYTES_MAX));
+        while pages.peek().is_some() {
+            let first = self.take_physical()?;
+            let mut count = 0;
+            let mut numbers = Vec::new();
+            buffer.clear();
+            while let Some((&logical, bytes)) = pages.next() {
+                buffer.extend_from_slice(bytes);
+                numbers.push(logical);
+                count += 1;
+                let full = buffer.len() + page_len > WRITE_BYTES_MAX;
+                if full || pages.peek().is_none() || !self.take_physical_exact(first + count) {
+                    break;
+                }
+            }
+            self.store.write(u64::from(first) << self.page_size().shift(), &buffer)?;
+            let hashes = crate::commit::hash_pages(&buffer, page_len);
+            for ((logical, physical), hash) in numbers.into_iter().zip(first..).zip(hashes) {
+                self.placed.insert(logical, Entry { physical, hash });
+            }
+        }
+        self.refresh_view()
+    }
+
+    /// Notes, to be committed with the pages, that journal frames up to a mark are contained in them.
+    pub fn set_drained(&mut self, mark: crate::JournalMark) {
+        self.drained = Some((mark.sequence, mark.chain));
+    }
+
+    /// Replaces journal area `index` (0 or 1) by a new one of `pages` pages at the commit; 0 gives it back.
+    /// Only for an area all of whose frames are drained by this transaction.
+    ///
+    /// # Panics
+    /// When `index` is above 1.
+    pub fn set_journal_area(&mut self, index: usize, pages: u32) {
+        self.areas[index] = Some(pages);
+    }
+
+    /// One free physical page, lowest first; grows the file when there is none.
+    pub(crate) fn take_physical(&mut self) -> Result<u32> {
+        if self.free.physical.pages() == 0 {
+            self.grow(1)?;
+        }
+        let page = self.free.physical.take_one().expect("the file was grown");
+        self.base.verified.remove(page);
+        Ok(page)
+    }
+
+    fn take_physical_exact(&mut self, page: u32) -> bool {
+        let taken = self.free.physical.take_exact(page, 1);
+        if taken {
+            self.base.verified.remove(page);
+        }
+        taken
+    }
+
+    /// Up to `pages` consecutive physical pages: all of them when a run is free, or at the end of the file.
+    pub(crate) fn take_physical_run(&mut self, pages: u32) -> Result<Run> {
+        let first = match self.free.physical.take_run(pages) {
+            Some(first) => first,
+            None => {
+                // The file's free tail counts toward the run.
+                let tail = self.free.physical.iter().next_back();
+                let tail = tail.filter(|&(first, len)| first + len == self.free.physical_pages);
+                self.grow(pages - tail.map_or(0, |(_, len)| len))?;
+                self.free.physical.take_run(pages).expect("the file was grown")
+            }
+        };
+        for page in first..first + pages {
+            self.base.verified.remove(page);
+        }
+        Ok(Run { first, pages })
+    }
+
+    /// Lengthens the file by at least `pages`, by a sixteenth when that is more, so that growth is rare.
+    fn grow(&mut self, pages: u32) -> Result<()> {
+        let from = self.free.physical_pages;
+        let ample = pages.max((from / 16).clamp(4, 16_384));
+        let shift = self.page_size().shift();
+        let target = |pages: u32| from.checked_add(pages).filter(|&to| to < u32::MAX);
+        let too_many = PageError::TooManyPages { limit: u32::MAX - 1 };
+        let to = target(ample).or_else(|| target(pages)).ok_or(too_many)?;
+        let to = match self.store.grow(u64::from(from) << shift, u64::from(to) << shift) {
+            Ok(()) => to,
+            // Near a full disk the least that serves may still fit.
+            Err(PageError::Full { .. }) if ample > pages => {
+                let to = from + pages;
+                self.store.grow(u64::from(from) << shift, u64::from(to) << shift)?;
+                to
+            }
+            Err(error) => return Err(error),
+        };
+        self.free.physical.insert(from, to - from);
+        self.free.physical_pages = to;
+        Ok(())
+    }
+
+    fn allocate_numbers(&mut self, pages: u32) -> Result<LogicalPage> {
+        let first = match self.free.logical.take_run(pages) {
+            Some(first) => first,
+            None => {
+                let first = self.free.logical_pages;
+                self.extend_numbers(pages)?;
+                first
+            }
+        };
+        self.claim(first, pages);
+        Ok(LogicalPage(first))
+    }
+
+    fn claim(&mut self, first: u32, pages: u32) {
+        if !self.removed.is_empty() {
+            for number in first..first + pages {
+                self.removed.remove(&number);
+            }
+        }
+    }
+
+    fn extend_numbers(&mut self, pages: u32) -> Result<()> {
+        let next = self.free.logical_pages.checked_add(pages);
+        let fits = next.filter(|&next| crate::map::MapShape::new(self.page_size(), next).is_some());
+        self.free.logical_pages = fits.ok_or(PageError::TooManyPages { limit: u32::MAX - 1 })?;
+        Ok(())
+    }
+
+    /// Forgets content that this transaction wrote for a logical page; its place is free again.
+    fn displace(&mut self, logical: u32) {
+        if let Some(entry) = self.placed.remove(&logical) {
+            self.free.physical.insert(entry.physical, 1);
+        }
+    }
+
+    pub(crate) fn all_written(&self) -> bool {
+        self.unwritten.pages() == 0
+    }
+
+    fn refresh_view(&mut self) -> Result<()> {
+        self.view = self.store.view(self.free.physical_pages)?;
+        Ok(())
+    }
+}
+
+impl PageRead for PageTxn<'_> {
+    fn page_size(&self) -> PageSize {
+        self.base.page_size
+    }
+
+    fn logical_pages(&self) -> u32 {
+        self.free.logical_pages
+    }
+
+    fn page(&self, page: LogicalPage) -> Result<&[u8]> {
+        if let Some(bytes) = self.dirty.get(&page.0) {
+            return Ok(bytes);
+        }
+        if let Some(entry) = self.placed.get(&page.0) {
+            let offset = u64::from(entry.physical) << self.page_size().shift();
+            let bytes = self.view.slice(offset, self.page_size().bytes());
+            return Ok(bytes.expect("the view covers the pages written"));
+        }
+        if self.removed.contains(&page.0) {
+            return Err(PageError::Unallocated { page, limit: self.free.logical_pages });
+        }
+        self.base.page(page)
+    }
+
+    fn is_allocated(&self, page: LogicalPage) -> Result<bool> {
+        let changed = self.dirty.contains_key(&page.0)
+            || self.placed.contains_key(&page.0)
+            || self.unwritten.contains(page.0);
+        Ok(changed || (!self.removed.contains(&page.0) && !self.base.entry(0, page.0)?.is_absent()))
+    }
+
+    fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>> {
+        let numbers = first.0..first.0.saturating_add(pages);
+        let changed = self.dirty.range(numbers.clone()).next().is_some()
+            || self.placed.range(numbers.clone()).next().is_some()
+            || self.removed.range(numbers).next().is_some();
+        if changed { Ok(None) } else { self.base.run(first, pages) }
+    }
+}

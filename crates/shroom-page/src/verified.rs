@@ -1,0 +1,60 @@
+//! Which physical pages have been checked against their hash since the store was opened.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::store::ReadCheck;
+
+/// A bit a physical page: set once its bytes were seen to match the hash that its referrer holds.
+///
+/// A bit is cleared before its page is written anew, and the new content is published to readers only
+/// afterwards (through a lock or an atomic swap), so relaxed ordering suffices: a lost bit costs one more check.
+#[derive(Debug)]
+pub(crate) struct VerifiedPages {
+    words: Box<[AtomicU64]>,
+    check: ReadCheck,
+}
+
+impl VerifiedPages {
+    /// No page verified, room for at least `pages`.
+    pub(crate) fn new(pages: u32, check: ReadCheck) -> Self {
+        let words = (pages as usize).div_ceil(64).next_power_of_two().max(8);
+        // With checks off, every page counts as verified from the start.
+        let word = if check == ReadCheck::Off { u64::MAX } else { 0 };
+        Self { words: (0..words).map(|_| AtomicU64::new(word)).collect(), check }
+    }
+
+    /// A larger copy.
+    pub(crate) fn grown(&self, pages: u32) -> Self {
+        let larger = Self::new(pages, self.check);
+        for (new, old) in larger.words.iter().zip(&self.words) {
+            new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        larger
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.words.len() as u64 * 64
+    }
+
+    #[inline]
+    pub(crate) fn contains(&self, page: u32) -> bool {
+        self.words
+            .get(page as usize / 64)
+            .is_some_and(|word| word.load(Ordering::Relaxed) >> (page % 64) & 1 != 0)
+    }
+
+    pub(crate) fn insert(&self, page: u32) {
+        if let Some(word) = self.words.get(page as usize / 64) {
+            word.fetch_or(1 << (page % 64), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn remove(&self, page: u32) {
+        if self.check == ReadCheck::Off {
+            return;
+        }
+        if let Some(word) = self.words.get(page as usize / 64) {
+            word.fetch_and(!(1 << (page % 64)), Ordering::Relaxed);
+        }
+    }
+}

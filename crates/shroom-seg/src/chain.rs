@@ -1,0 +1,128 @@
+//! Reading segments and chains of segments (format §5).
+//!
+//! * C1 Only the last segment of a chain may be empty, and only it has slack: at most 3 zero bytes.
+//! * C2 A walk ends: it takes at most as many segments as the store has room for.
+//!
+//! Absent on purpose: writes nothing, and does not know what the bytes mean.
+
+use shroom_page::PageRead;
+
+use crate::page::{self, Next, PageFault, SEGMENT_OVERHEAD, Segment};
+use crate::{Result, SegError, SegmentAddr};
+
+/// The data of the live segment at `addr`, which must end its chain. Slack is included: the data may be followed
+/// by up to 3 zero bytes.
+///
+/// # Errors
+/// [`SegError::Linked`] when the segment links to another; corruption when there is none at `addr`. Whether the
+/// segment is live (and not free) is known to its referrer and to [`verify`](crate::verify) only.
+pub fn segment<R: PageRead>(pages: &R, addr: SegmentAddr) -> Result<&[u8]> {
+    let segment = read(pages, addr)?;
+    match segment.next {
+        Next::End => Ok(segment.data),
+        Next::Local(_) | Next::Far(_) => Err(SegError::Linked { addr }),
+    }
+}
+
+/// The most bytes that the store can hold.
+pub(crate) fn store_bytes<R: PageRead>(pages: &R) -> u64 {
+    u64::from(pages.logical_pages()) * pages.page_size().bytes() as u64
+}
+
+fn read<R: PageRead>(pages: &R, addr: SegmentAddr) -> Result<Segment<'_>> {
+    page::segment(pages.page(addr.page)?, addr.offset).map_err(PageFault::on(addr.page))
+}
+
+/// Reads a chain front to back, and remembers its segments when asked to.
+#[derive(Debug)]
+pub(crate) struct ChainReader<'p, R> {
+    pages: &'p R,
+    head: SegmentAddr,
+    /// What is left of the current segment.
+    rest: &'p [u8],
+    next: Option<SegmentAddr>,
+    steps: u64,
+    visited: Option<Vec<SegmentAddr>>,
+}
+
+impl<'p, R: PageRead> ChainReader<'p, R> {
+    pub(crate) fn new(pages: &'p R, head: SegmentAddr) -> Self {
+        Self { pages, head, rest: &[], next: Some(head), steps: 0, visited: None }
+    }
+
+    pub(crate) fn recording(pages: &'p R, head: SegmentAddr) -> Self {
+        Self { visited: Some(Vec::new()), ..Self::new(pages, head) }
+    }
+
+    /// The segments read so far, in order; empty unless recording.
+    pub(crate) fn into_visited(self) -> Vec<SegmentAddr> {
+        self.visited.unwrap_or_default()
+    }
+
+    /// Up to `most` bytes, and at least one unless `most` is 0; an error when the chain ends before.
+    pub(crate) fn take(&mut self, most: u64) -> Result<&'p [u8]> {
+        if most == 0 {
+            return Ok(&[]);
+        }
+        while self.rest.is_empty() {
+            if !self.advance()? {
+                return Err(SegError::ChainLength { addr: self.head, expected: most, found: 0 });
+            }
+        }
+        let length = usize::try_from(most).unwrap_or(usize::MAX).min(self.rest.len());
+        let (taken, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    /// The next `N` bytes.
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        let mut filled = 0;
+        while filled < N {
+            let taken = self.take((N - filled) as u64)?;
+            bytes[filled..filled + taken.len()].copy_from_slice(taken);
+            filled += taken.len();
+        }
+        Ok(bytes)
+    }
+
+    /// Checks that nothing but slack is left.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        if self.rest.is_empty() && self.steps == 0 {
+            self.advance()?;
+        }
+        let found = self.rest.len() as u64;
+        if self.next.is_some() || found >= SEGMENT_OVERHEAD as u64 {
+            return Err(SegError::ChainLength { addr: self.head, expected: 0, found });
+        }
+        if self.rest.iter().any(|&byte| byte != 0) {
+            return Err(SegError::Padding { addr: self.head });
+        }
+        self.rest = &[];
+        Ok(())
+    }
+
+    fn advance(&mut self) -> Result<bool> {
+        let Some(addr) = self.next else { return Ok(false) };
+        let limit = store_bytes(self.pages) / SEGMENT_OVERHEAD as u64;
+        if self.steps >= limit {
+            return Err(SegError::ChainTooLong { addr, limit });
+        }
+        let segment = read(self.pages, addr)?;
+        self.next = match segment.next {
+            Next::End => None,
+            Next::Local(offset) => Some(SegmentAddr::new(addr.page, offset)),
+            Next::Far(far) => Some(far),
+        };
+        if self.next.is_some() && segment.data.is_empty() {
+            return Err(SegError::EmptyLink { addr });
+        }
+        self.steps += 1;
+        if let Some(visited) = &mut self.visited {
+            visited.push(addr);
+        }
+        self.rest = segment.data;
+        Ok(true)
+    }
+}

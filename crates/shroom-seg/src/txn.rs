@@ -1,0 +1,204 @@
+//! Allocating, replacing and freeing segments in a page transaction.
+//!
+//! * T1 A segment goes to the lowest page whose class promises room; then to a page emptied in this transaction,
+//!   lowest first; then to a new page. Inside a page the smallest free segment that serves is taken.
+//! * T2 The index's class of a page, and the root's totals, follow every change of the page.
+//! * T3 A page without live segments is in `emptied`, has class 0, and is freed by `finish`.
+//!
+//! Absent on purpose: knows no value; does not commit. After an error the page transaction must be dropped: the pages
+//! may be half changed.
+
+use std::collections::BTreeSet;
+
+use shroom_page::{LogicalPage, PAGE_HEADER_LEN, PageRead, PageTxn};
+
+use crate::free_index::FreeIndex;
+use crate::index_page::Geometry;
+use crate::layout::segment_capacity;
+use crate::page::{self, FAR_LINK_LEN, PageFault};
+use crate::root::{ROOT_LEN, SegRoot};
+use crate::{Result, SegError, SegmentAddr};
+
+/// Changes to a segment store, inside a [`PageTxn`].
+///
+/// [`finish`](Self::finish) gives the root to commit. Dropping it without that leaves the page transaction in a state
+/// that must not be committed; the same holds after any error.
+#[derive(Debug)]
+pub struct SegmentTxn<'t, 's> {
+    txn: &'t mut PageTxn<'s>,
+    geometry: Geometry,
+    index: FreeIndex,
+    storage_pages: u32,
+    free_bytes: u64,
+    emptied: BTreeSet<LogicalPage>,
+}
+
+impl<'t, 's> SegmentTxn<'t, 's> {
+    /// Goes on from the state that `root` names; all zeros is an empty store.
+    ///
+    /// # Errors
+    /// [`SegError::Root`] when the root is malformed.
+    pub fn open(txn: &'t mut PageTxn<'s>, root: &[u8; ROOT_LEN]) -> Result<Self> {
+        let root = SegRoot::parse(root)?;
+        let geometry = Geometry::new(txn.page_size());
+        let index = FreeIndex::open(geometry, &root);
+        let SegRoot { storage_pages, free_bytes, .. } = root;
+        Ok(Self { txn, geometry, index, storage_pages, free_bytes, emptied: BTreeSet::new() })
+    }
+
+    /// The pages as this transaction sees them, for reading.
+    pub fn pages(&self) -> &PageTxn<'s> {
+        self.txn
+    }
+
+    /// The page transaction, for pages of the layer above.
+    pub fn pages_mut(&mut self) -> &mut PageTxn<'s> {
+        self.txn
+    }
+
+    /// Largest data of one segment, in bytes: the page size less 12.
+    pub fn capacity(&self) -> usize {
+        segment_capacity(self.page_bytes())
+    }
+
+    /// Bytes of memory that the changes hold.
+    pub fn dirty_bytes(&self) -> usize {
+        self.txn.dirty_bytes() + self.index.heap_bytes()
+    }
+
+    /// Stores `data` in a new segment.
+    ///
+    /// # Errors
+    /// [`SegError::TooLarge`] above [`capacity`](Self::capacity); corruption of the pages touched.
+    pub fn allocate(&mut self, data: &[u8]) -> Result<SegmentAddr> {
+        let (size, limit) = (data.len(), self.capacity());
+        if size > limit {
+            return Err(SegError::TooLarge { size, limit });
+        }
+        let found = match self.geometry.class_needed(size) {
+            Some(class) => self.index.find(&*self.txn, class)?,
+            None => None, // only a whole page will do
+        };
+        let page = match found {
+            Some(page) => page,
+            None => self.fresh_page()?,
+        };
+        match self.change(page, |bytes| page::allocate(bytes, data, None))? {
+            Some(offset) => Ok(SegmentAddr::new(page, offset)),
+            None => Err(SegError::Index { page, detail: format!("its class promises {size} bytes, which it has not") }),
+        }
+    }
+
+    /// Replaces the data of a segment that ends its chain. It stays where it is when the size allows, or in its page
+    /// when there is room and other segments; else it moves.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate) and [`free`](Self::free).
+    pub fn replace(&mut self, addr: SegmentAddr, data: &[u8]) -> Result<SegmentAddr> {
+        let (size, limit) = (data.len(), self.capacity());
+        if size > limit {
+            return Err(SegError::TooLarge { size, limit });
+        }
+        crate::segment(&*self.txn, addr)?; // a linked segment is not ours to replace
+        let place = self.change(addr.page, |bytes| {
+            if page::overwrite(bytes, addr.offset, data)? {
+                return Ok(Some(addr.offset));
+            }
+            page::free(bytes, addr.offset)?;
+            if page::room(bytes)?.used == 0 {
+                return Ok(None); // better to fill a gap elsewhere, and give the page up
+            }
+            page::allocate(bytes, data, None)
+        })?;
+        match place {
+            Some(offset) => Ok(SegmentAddr::new(addr.page, offset)),
+            None => self.allocate(data),
+        }
+    }
+
+    /// Frees one segment (not the segments that it links to).
+    ///
+    /// # Errors
+    /// Corruption, when no live segment is at `addr`.
+    pub fn free(&mut self, addr: SegmentAddr) -> Result<()> {
+        self.change(addr.page, |bytes| page::free(bytes, addr.offset))
+    }
+
+    /// Writes the free-space index, frees the pages that became empty, and returns the root to commit.
+    ///
+    /// # Errors
+    /// Those of the page layer, and corruption of the index.
+    pub fn finish(self) -> Result<[u8; ROOT_LEN]> {
+        let Self { txn, index, storage_pages, free_bytes, emptied, .. } = self;
+        for page in emptied {
+            txn.free(page)?;
+        }
+        let (height, index, classes) = index.finish(txn)?;
+        Ok(SegRoot { height, index, storage_pages, free_bytes, classes }.to_bytes())
+    }
+
+    /// Stores `data` as a chain in the place of the segments `old`, and returns its head. Data that fits one segment
+    /// becomes one; else all pieces but the last take a whole page.
+    pub(crate) fn store_chain(&mut self, old: &[SegmentAddr], data: &[u8]) -> Result<SegmentAddr> {
+        if let [only] = *old
+            && data.len() <= self.capacity()
+        {
+            return self.replace(only, data);
+        }
+        for &addr in old {
+            self.free(addr)?;
+        }
+        let piece = self.capacity() - FAR_LINK_LEN;
+        let pieces = data.len().saturating_sub(self.capacity()).div_ceil(piece);
+        let (linked, last) = data.split_at(pieces * piece);
+        let mut next = self.allocate(last)?;
+        for data in linked.chunks(piece).rev() {
+            let page = self.fresh_page()?;
+            let placed = self.change(page, |bytes| page::allocate(bytes, data, Some(next)))?;
+            let offset = placed.unwrap_or_else(|| unreachable!("a piece is made to fill an empty page"));
+            next = SegmentAddr::new(page, offset);
+        }
+        Ok(next)
+    }
+
+    pub(crate) fn page_bytes(&self) -> usize {
+        self.txn.page_size().bytes()
+    }
+
+    /// An empty storage page: the lowest emptied one, or a new one.
+    fn fresh_page(&mut self) -> Result<LogicalPage> {
+        let page = match self.emptied.pop_first() {
+            Some(page) => page,
+            None => self.txn.allocate()?,
+        };
+        page::init(self.txn.page_mut(page)?);
+        self.storage_pages += 1;
+        self.free_bytes += (self.page_bytes() - PAGE_HEADER_LEN) as u64;
+        Ok(page)
+    }
+
+    /// Edits a storage page, and brings the totals and the index after it.
+    fn change<T>(
+        &mut self,
+        page: LogicalPage,
+        edit: impl FnOnce(&mut [u8]) -> Result<T, PageFault>,
+    ) -> Result<T> {
+        let fault = PageFault::on(page);
+        let bytes = self.txn.page_mut(page)?;
+        let before = page::free_bytes(bytes).map_err(&fault)? as u64;
+        let value = edit(bytes).map_err(&fault)?;
+        let room = page::room(bytes).map_err(&fault)?;
+        let totals = |detail: &str| SegError::Root { detail: format!("{detail} than {page} alone accounts for") };
+        let others = self.free_bytes.checked_sub(before).ok_or_else(|| totals("fewer free bytes"))?;
+        if room.used == 0 {
+            self.free_bytes = others;
+            self.storage_pages = self.storage_pages.checked_sub(1).ok_or_else(|| totals("fewer pages"))?;
+            self.emptied.insert(page);
+            self.index.set(&*self.txn, page, 0)?;
+        } else {
+            self.free_bytes = others.saturating_add(room.free_bytes as u64);
+            self.index.set(&*self.txn, page, self.geometry.class(room.largest))?;
+        }
+        Ok(value)
+    }
+}

@@ -1,0 +1,307 @@
+//! The full check of a segment store against what the layer above references.
+//!
+//! * V1 Every byte of every storage page is header, live segment or free segment, and the header agrees.
+//! * V2 The live segments are exactly the referenced ones, each referenced once.
+//! * V3 Every allocated logical page is exactly one of: storage page, index page, extent page, page of the layer above.
+//! * V4 The index has the class of every page, and the root the totals.
+//!
+//! Absent on purpose: repairs nothing. Damage is collected, not returned as an error; the system's errors are returned.
+
+use shroom_page::{LogicalPage, PageRead};
+
+use crate::blob::Blob;
+use crate::index_page::Geometry;
+use crate::index_walk::IndexWalk;
+use crate::layout::Extent;
+use crate::page::{self, Next};
+use crate::root::{ROOT_LEN, SegRoot};
+use crate::{Result, SegError, SegmentAddr};
+
+/// One thing that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// The page concerned; 0 when it is the root.
+    pub page: LogicalPage,
+    /// Offset in the page, when it is about one place there.
+    pub offset: Option<u16>,
+    /// What is wrong.
+    pub text: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.offset {
+            Some(offset) => write!(f, "{}+{offset}: {}", self.page, self.text),
+            None => write!(f, "{}: {}", self.page, self.text),
+        }
+    }
+}
+
+/// What [`verify`] saw.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SegReport {
+    /// All that is wrong, in page order within each check.
+    pub findings: Vec<Finding>,
+    /// Storage pages that hold a referenced segment.
+    pub storage_pages: u64,
+    /// Pages of the free-space index.
+    pub index_pages: u64,
+    /// Pages of extents.
+    pub extent_pages: u64,
+    /// Pages that the layer above keeps.
+    pub other_pages: u64,
+    /// Live segments found.
+    pub live_segments: u64,
+    /// Free bytes found in storage pages.
+    pub free_bytes: u64,
+}
+
+impl SegReport {
+    /// True when nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// All that the layer above references: the input of [`verify`].
+#[derive(Clone, Default, Debug)]
+pub struct References {
+    segments: Vec<SegmentAddr>,
+    extents: Vec<Extent>,
+    pages: Vec<LogicalPage>,
+}
+
+impl References {
+    /// No reference yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A segment that stands alone.
+    pub fn add_segment(&mut self, addr: SegmentAddr) {
+        self.segments.push(addr);
+    }
+
+    /// A blob: its chain's segments and its extents' pages. Reads the whole chain, and the padding of the extents.
+    ///
+    /// # Errors
+    /// Corruption, when the blob is not one of `length` bytes; then nothing of it is added.
+    pub fn add_blob<R: PageRead>(&mut self, pages: &R, head: SegmentAddr, length: u64) -> Result<()> {
+        let mut blob = Blob::open_recording(pages, head, length)?;
+        let mut tail = blob.tail_bytes;
+        while tail > 0 {
+            tail -= blob.chain.take(tail)?.len() as u64;
+        }
+        blob.chain.end()?;
+        if let Some(last) = blob.extents.last()
+            && blob.padding > 0
+        {
+            let page = pages.page(LogicalPage(last.end().0 - 1))?;
+            if page.iter().rev().take(blob.padding as usize).any(|&byte| byte != 0) {
+                return Err(SegError::Padding { addr: head });
+            }
+        }
+        self.extents.append(&mut blob.extents);
+        self.segments.extend(blob.chain.into_visited());
+        Ok(())
+    }
+
+    /// A page that the layer above keeps itself.
+    pub fn add_page(&mut self, page: LogicalPage) {
+        self.pages.push(page);
+    }
+}
+
+/// Totals of a segment store, from its root and its index pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SegStats {
+    /// Number of storage pages.
+    pub storage_pages: u32,
+    /// Free bytes in the storage pages.
+    pub free_bytes: u64,
+    /// Pages of the free-space index.
+    pub index_pages: u64,
+    /// Levels of the free-space index; 0 when it is in the root.
+    pub index_height: u8,
+}
+
+/// The totals that `root` names. Reads the index pages, not the storage pages.
+///
+/// # Errors
+/// Corruption of the root or of the index, and errors of the page layer.
+pub fn stats<R: PageRead>(pages: &R, root: &[u8; ROOT_LEN]) -> Result<SegStats> {
+    let root = SegRoot::parse(root)?;
+    let walk = IndexWalk::new(pages, &root)?;
+    if let Some(Finding { page, text: detail, .. }) = walk.findings.into_iter().next() {
+        return Err(SegError::Index { page, detail });
+    }
+    Ok(SegStats {
+        storage_pages: root.storage_pages,
+        free_bytes: root.free_bytes,
+        index_pages: walk.pages.len() as u64,
+        index_height: root.height,
+    })
+}
+
+/// What a page is used for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Owner {
+    Storage,
+    Index,
+    Extent,
+    Above,
+}
+
+impl Owner {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Storage => "storage page",
+            Self::Index => "page of the free-space index",
+            Self::Extent => "extent page",
+            Self::Above => "page of the layer above",
+        }
+    }
+}
+
+/// Checks the whole store (V1 to V4) against what is referenced. Findings do not stop it.
+///
+/// # Errors
+/// Errors of the system only; damage is in the report.
+pub fn verify<R: PageRead>(pages: &R, root: &[u8; ROOT_LEN], references: &References) -> Result<SegReport> {
+    let mut check = Checking { pages, report: SegReport::default() };
+    let root = match SegRoot::parse(root) {
+        Ok(root) => root,
+        Err(error) => {
+            check.find(LogicalPage::NONE, None, error.to_string());
+            return Ok(check.report);
+        }
+    };
+    let mut walk = IndexWalk::new(pages, &root)?;
+    check.report.findings.append(&mut walk.findings);
+
+    let mut segments = references.segments.clone();
+    segments.sort_unstable();
+    for pair in segments.windows(2).filter(|pair| pair[0] == pair[1]) {
+        check.find(pair[0].page, Some(pair[0].offset), "segment is referenced twice".into());
+    }
+    segments.dedup();
+    let owners = check.owners(&segments, &walk, references)?;
+    for of_page in segments.chunk_by(|one, other| one.page == other.page) {
+        check.storage_page(of_page, &walk)?;
+    }
+    for (page, class) in walk.classed() {
+        let owner = owners.binary_search_by_key(&page, |&(page, _)| page.0.into()).map(|at| owners[at].1);
+        if owner != Ok(Owner::Storage) {
+            let page = LogicalPage(page.try_into().unwrap_or(u32::MAX));
+            check.find(page, None, format!("has class {class} but is not a storage page"));
+        }
+    }
+    check.totals(&root);
+    Ok(check.report)
+}
+
+struct Checking<'p, R> {
+    pages: &'p R,
+    report: SegReport,
+}
+
+impl<R: PageRead> Checking<'_, R> {
+    fn find(&mut self, page: LogicalPage, offset: Option<u16>, text: String) {
+        self.report.findings.push(Finding { page, offset, text });
+    }
+
+    /// Who owns each page; compares that with the pages allocated.
+    fn owners(
+        &mut self,
+        segments: &[SegmentAddr],
+        walk: &IndexWalk,
+        references: &References,
+    ) -> Result<Vec<(LogicalPage, Owner)>> {
+        let mut owners: Vec<(LogicalPage, Owner)> = segments.iter().map(|addr| (addr.page, Owner::Storage)).collect();
+        owners.dedup();
+        self.report.storage_pages = owners.len() as u64;
+        self.report.index_pages = walk.pages.len() as u64;
+        owners.extend(walk.pages.iter().map(|&page| (page, Owner::Index)));
+        let before = owners.len();
+        let extent_pages = references.extents.iter().flat_map(|extent| extent.page_numbers());
+        owners.extend(extent_pages.map(|page| (page, Owner::Extent)));
+        self.report.extent_pages = (owners.len() - before) as u64;
+        owners.extend(references.pages.iter().map(|&page| (page, Owner::Above)));
+        self.report.other_pages = references.pages.len() as u64;
+        owners.sort_unstable();
+        for pair in owners.windows(2) {
+            if let [(page, one), (other_page, other)] = *pair
+                && page == other_page
+            {
+                self.find(page, None, format!("is used as {} and as {}", one.name(), other.name()));
+            }
+        }
+        owners.dedup_by_key(|owner| owner.0);
+
+        let mut owned = owners.iter().copied().peekable();
+        for number in 0..self.pages.logical_pages() {
+            let page = LogicalPage(number);
+            let owner = owned.next_if(|owner| owner.0 == page).map(|owner| owner.1);
+            match (owner, number != 0 && self.pages.is_allocated(page)?) {
+                (Some(owner), false) => self.find(page, None, format!("is not allocated, but used as {}", owner.name())),
+                (None, true) => self.find(page, None, "is allocated, but nothing uses it".into()),
+                _ => {}
+            }
+        }
+        for (page, owner) in owned {
+            self.find(page, None, format!("does not exist, but is used as {}", owner.name()));
+        }
+        Ok(owners)
+    }
+
+    /// Checks one storage page, of which these segments are referenced.
+    fn storage_page(&mut self, referenced: &[SegmentAddr], walk: &IndexWalk) -> Result<()> {
+        let Some(page) = referenced.first().map(|addr| addr.page) else { return Ok(()) };
+        let bytes = match self.pages.page(page).map_err(SegError::from) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_corruption() => {
+                self.find(page, None, error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let found = page::check(bytes);
+        for fault in &found.faults {
+            self.find(page, Some(fault.offset as u16), fault.fault.to_string());
+        }
+        self.report.live_segments += found.live.len() as u64;
+        self.report.free_bytes += found.free_bytes as u64;
+        let class = Geometry::new(self.pages.page_size()).class(found.largest);
+        if walk.class(page) != class {
+            let text = format!("the free-space index says class {}, the page has {class}", walk.class(page));
+            self.find(page, None, text);
+        }
+        let is_live = |offset: u16| found.live.binary_search_by_key(&offset, |&(live, _)| live).is_ok();
+        for addr in referenced.iter().filter(|addr| !is_live(addr.offset)) {
+            self.find(page, Some(addr.offset), "a segment is referenced here, but none is live".into());
+        }
+        for &(offset, next) in &found.live {
+            if referenced.binary_search_by_key(&offset, |addr| addr.offset).is_err() {
+                self.find(page, Some(offset), "segment is live, but nothing references it".into());
+            }
+            if let Next::Local(target) = next
+                && !is_live(target)
+            {
+                self.find(page, Some(offset), format!("segment links to offset {target}, where none is live"));
+            }
+        }
+        Ok(())
+    }
+
+    fn totals(&mut self, root: &SegRoot) {
+        let (pages, free_bytes) = (self.report.storage_pages, self.report.free_bytes);
+        if u64::from(root.storage_pages) != pages {
+            let text = format!("the segment root counts {} storage pages, there are {pages}", root.storage_pages);
+            self.find(LogicalPage::NONE, None, text);
+        }
+        if root.free_bytes != free_bytes {
+            let text = format!("the segment root counts {} free bytes, there are {free_bytes}", root.free_bytes);
+            self.find(LogicalPage::NONE, None, text);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Columns of little-endian integers of 0 to 8 bytes each: the ids, ends, pages and offsets of packs (format §7)
+//! and directory pages (format §8). Values are differences to a base that the holder keeps.
+//!
+//! * C1 `len * width` bytes are there; the slice may go on past them, which makes 8-byte loads possible.
+//! * C2 A search ends after O(log len) probes, whatever the bytes are.
+//!
+//! Absent on purpose: knows no base, and does not check that values ascend.
+
+/// Bytes that hold every value up to `max`: 0 to 8.
+pub(crate) const fn width_of(max: u64) -> usize {
+    (u64::BITS - max.leading_zeros()).div_ceil(8) as usize
+}
+
+/// A read-only column.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column<'a> {
+    bytes: &'a [u8],
+    len: usize,
+    width: usize,
+    mask: u64,
+}
+
+impl<'a> Column<'a> {
+    /// A column at the start of `bytes`; `None` when the width is above 8 or the bytes do not suffice.
+    #[inline]
+    pub(crate) fn new(bytes: &'a [u8], len: usize, width: usize) -> Option<Self> {
+        if width > 8 || len.checked_mul(width)? > bytes.len() {
+            return None;
+        }
+        let mask = u64::MAX.checked_shr(64 - 8 * width as u32).unwrap_or(0);
+        Some(Self { bytes, len, width, mask })
+    }
+
+    /// Number of values.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Value `index`; 0 past the end of the bytes (callers stay below `len`).
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> u64 {
+        debug_assert!(index < self.len);
+        let tail = self.bytes.get(index * self.width..).unwrap_or(&[]);
+        match tail.first_chunk::<8>() {
+            Some(chunk) => u64::from_le_bytes(*chunk) & self.mask,
+            None => self.get_near_end(tail),
+        }
+    }
+
+    /// Fewer than 8 bytes are left in the slice.
+    #[cold]
+    fn get_near_end(&self, tail: &[u8]) -> u64 {
+        let mut chunk = [0; 8];
+        for (to, from) in chunk.iter_mut().zip(tail) {
+            *to = *from;
+        }
+        u64::from_le_bytes(chunk) & self.mask
+    }
+
+    /// How many values are at most `target`, for an ascending column. `span` is a value that the column would
+    /// reach after its last one, if known: it saves touching the end of the column for the first guess.
+    ///
+    /// Ids are often near uniform, so the first probe interpolates; it is then bracketed by doubling steps,
+    /// and the bracket is searched by halves. On values that do not ascend the answer is arbitrary but in range.
+    #[inline]
+    pub(crate) fn count_up_to(&self, target: u64, span: Option<u64>) -> usize {
+        let len = self.len;
+        if len < 8 {
+            return self.halve(target, 0, len);
+        }
+        let (span, steps) = match span {
+            Some(span) => (span, len),
+            None => {
+                let last = self.get(len - 1);
+                if target >= last {
+                    return len;
+                }
+                (last, len - 1)
+            }
+        };
+        // Floating point loses the low bits of large ids; a guess need not be exact.
+        let guess = (target as f64 / span.max(1) as f64 * steps as f64) as usize;
+        let guess = guess.min(len - 1);
+        let value = self.get(guess);
+        let mut step = 2;
+        if value <= target {
+            if value == target {
+                return guess + 1;
+            }
+            let mut low = guess + 1;
+            loop {
+                let probe = guess + step;
+                if probe >= len {
+                    return self.halve(target, low, len);
+                }
+                if self.get(probe) > target {
+                    return self.halve(target, low, probe);
+                }
+                low = probe + 1;
+                step *= 2;
+            }
+        } else {
+            let mut high = guess;
+            loop {
+                let Some(probe) = guess.checked_sub(step) else {
+                    return self.halve(target, 0, high);
+                };
+                if self.get(probe) <= target {
+                    return self.halve(target, probe + 1, high);
+                }
+                high = probe;
+                step *= 2;
+            }
+        }
+    }
+
+    /// The answer of [`Column::count_up_to`] when it lies in `low..=high`.
+    #[inline]
+    fn halve(&self, target: u64, mut low: usize, high: usize) -> usize {
+        let mut left = high - low;
+        while left > 0 {
+            let half = left / 2;
+            let upper = self.get(low + half) <= target;
+            low = if upper { low + half + 1 } else { low };
+            left = if upper { left - half - 1 } else { half };
+        }
+        low
+    }
+}
+
+/// Appends `values` to `out`, each of `width` bytes.
+pub(crate) fn write_column(out: &mut Vec<u8>, width: usize, values: impl Iterator<Item = u64>) {
+    for value in values {
+        let bytes = value.to_le_bytes();
+        debug_assert!(width_of(value) <= width);
+        out.extend_from_slice(bytes.get(..width).unwrap_or(&bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn widths() {
+        let cases = [(0, 0), (1, 1), (255, 1), (256, 2), (65_535, 2), (65_536, 3), (u64::MAX, 8)];
+        for (max, width) in cases {
+            assert_eq!(width_of(max), width, "{max}");
+        }
+    }
+
+    #[test]
+    fn refuses_too_few_bytes_and_wide_columns() {
+        assert!(Column::new(&[0; 5], 3, 2).is_none());
+        assert!(Column::new(&[0; 100], 3, 9).is_none());
+        assert!(Column::new(&[], usize::MAX, 2).is_none());
+        assert_eq!(Column::new(&[], 5, 0).unwrap().get(4), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_was_written(mut values in prop::collection::vec(any::<u64>(), 1..300), shift in 0u32..64, spare in 0usize..9) {
+            values.iter_mut().for_each(|value| *value >>= shift);
+            let width = width_of(values.iter().copied().max().unwrap());
+            let mut bytes = Vec::new();
+            write_column(&mut bytes, width, values.iter().copied());
+            bytes.resize(bytes.len() + spare, 0xff);
+            let column = Column::new(&bytes, values.len(), width).unwrap();
+            for (index, value) in values.iter().enumerate() {
+                prop_assert_eq!(column.get(index), *value);
+            }
+        }
+
+        #[test]
+        fn searches_like_partition_point(values in prop::collection::btree_set(any::<u64>(), 1..300), shift in 0u32..64, targets in prop::collection::vec(any::<u64>(), 20), span in prop::option::of(any::<u64>())) {
+            let mut values: Vec<u64> = values.into_iter().map(|value| value >> shift).collect();
+            values.dedup();
+            let width = width_of(*values.last().unwrap());
+            let mut bytes = Vec::new();
+            write_column(&mut bytes, width, values.iter().copied());
+            let column = Column::new(&bytes, values.len(), width).unwrap();
+            let near = values.iter().flat_map(|value| [value.wrapping_sub(1), *value, value.wrapping_add(1)]);
+            for target in targets.iter().map(|target| target >> shift).chain(near) {
+                let expected = values.partition_point(|value| *value <= target);
+                prop_assert_eq!(column.count_up_to(target, span), expected);
+                prop_assert_eq!(column.count_up_to(target, None), expected);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_safe(bytes in prop::collection::vec(any::<u8>(), 0..200), len in 0usize..80, width in 0usize..10, target in any::<u64>()) {
+            if let Some(column) = Column::new(&bytes, len, width) {
+                prop_assert!(column.count_up_to(target, None) <= len);
+            }
+        }
+    }
+}

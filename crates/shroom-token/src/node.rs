@@ -1,0 +1,299 @@
+//! Directory pages: sorted entries `first id -> (page, offset)` in three frame-of-reference columns.
+//! Implements format §8.
+//!
+//! * N1 A leaf (level 0) names packs; a node of level n names directory pages of level n - 1, with offset 0.
+//! * N2 Ids ascend strictly, there is at least one entry, and an entry's id is the first id stored under it.
+//! * N3 Widths and bases are the least that serve, so equal entries give equal bytes.
+//!
+//! Absent on purpose: reads no page itself, and does not balance; `merge` does.
+
+use shroom_page::{LogicalPage, PAGE_HEADER_LEN, PageType};
+use shroom_seg::SegmentAddr;
+
+use crate::TokenId;
+use crate::column::{Column, width_of, write_column};
+
+/// Bytes before the columns.
+pub(crate) const NODE_HEADER_LEN: usize = PAGE_HEADER_LEN + 14;
+/// Levels of the whole tree, packs included: the highest root height.
+pub(crate) const HEIGHT_MAX: u8 = 8;
+
+const KIND_LEAF: u8 = 3;
+const KIND_NODE: u8 = 4;
+
+/// What is wrong with a directory page's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeFlaw {
+    /// A header byte is out of range, or not the least that serves.
+    #[error("{field} is {got}, expected {expected}")]
+    Header {
+        /// "page type", "kind", "level", "id width", ...
+        field: &'static str,
+        /// The value that serves, or the highest.
+        expected: u64,
+        /// What it holds.
+        got: u64,
+    },
+    /// The columns do not fit the page.
+    #[error("{entries} entries do not fit the page")]
+    Overrun {
+        /// Entries that the header claims.
+        entries: usize,
+    },
+    /// Ids do not ascend strictly.
+    #[error("id {got} of entry {index} is not above {previous}")]
+    Order {
+        /// Which entry, from 0.
+        index: usize,
+        /// The id before.
+        previous: TokenId,
+        /// Its id.
+        got: TokenId,
+    },
+    /// Bytes after the columns are not zero.
+    #[error("nonzero byte after the columns, at {at}")]
+    Tail {
+        /// Offset in the page.
+        at: usize,
+    },
+}
+
+/// One entry: the first id of a pack (leaf) or of a directory page (node), and where that is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: u64,
+    pub(crate) addr: SegmentAddr,
+}
+
+impl Entry {
+    /// An entry for a directory page.
+    pub(crate) fn page(id: u64, page: LogicalPage) -> Self {
+        Self { id, addr: SegmentAddr { page, offset: 0 } }
+    }
+}
+
+/// A view of a directory page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Node<'a> {
+    base: Entry,
+    ids: Column<'a>,
+    pages: Column<'a>,
+    offsets: Column<'a>,
+    widths: [u8; 3],
+    level: u8,
+    tail: &'a [u8],
+}
+
+impl<'a> Node<'a> {
+    /// A directory page of `level`. O(1): reads the header only.
+    #[inline]
+    pub(crate) fn parse(page: &'a [u8], level: u8) -> Result<Self, NodeFlaw> {
+        let Some((header, body)) = page.split_first_chunk::<NODE_HEADER_LEN>() else {
+            return Err(NodeFlaw::Overrun { entries: 0 });
+        };
+        let [page_type, kind, used_low, used_high, found_level, rest @ ..] = *header;
+        let [id_width, page_width, offset_width, bases @ ..] = rest;
+        let widths = [id_width, page_width, offset_width];
+        let leaf = level == 0;
+        let kind_expected = if leaf { KIND_LEAF } else { KIND_NODE };
+        let used = usize::from(u16::from_le_bytes([used_low, used_high]));
+        let sound = page_type == PageType::Index as u8
+            && kind == kind_expected
+            && found_level == level
+            && page_width <= 4
+            && offset_width <= if leaf { 2 } else { 0 }
+            && used > 0;
+        if !sound {
+            return Err(header_flaw(header, level));
+        }
+        let overrun = NodeFlaw::Overrun { entries: used };
+        let mut left = body;
+        let mut column = |width: u8| {
+            let column = Column::new(left, used, width.into()).ok_or(overrun)?;
+            left = left.get(used * usize::from(width)..).ok_or(overrun)?;
+            Ok(column)
+        };
+        let (ids, pages, offsets) = (column(id_width)?, column(page_width)?, column(offset_width)?);
+        let [b0, b1, b2, b3, b4, b5, b6, b7, p0, p1, p2, p3, o0, o1] = bases;
+        let base = Entry {
+            id: u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]),
+            addr: SegmentAddr {
+                page: LogicalPage(u32::from_le_bytes([p0, p1, p2, p3])),
+                offset: u16::from_le_bytes([o0, o1]),
+            },
+        };
+        Ok(Self { base, ids, pages, offsets, widths, level, tail: left })
+    }
+
+    /// Number of entries, at least 1.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// First id under entry `index`, below [`Node::len`].
+    #[inline]
+    pub(crate) fn id(&self, index: usize) -> u64 {
+        self.base.id.wrapping_add(self.ids.get(index))
+    }
+
+    /// Entry `index`, below [`Node::len`].
+    #[inline]
+    pub(crate) fn entry(&self, index: usize) -> Entry {
+        let page = self.base.addr.page.0.wrapping_add(self.pages.get(index) as u32);
+        let offset = self.base.addr.offset.wrapping_add(self.offsets.get(index) as u16);
+        Entry { id: self.id(index), addr: SegmentAddr { page: LogicalPage(page), offset } }
+    }
+
+    /// All entries, in order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> + use<'a> {
+        let node = *self;
+        (0..node.len()).map(move |index| node.entry(index))
+    }
+
+    /// The last entry whose id is at most `id`. `next` is the first id after this page, when known.
+    #[inline]
+    pub(crate) fn find(&self, id: u64, next: Option<u64>) -> Option<usize> {
+        let offset = id.checked_sub(self.base.id)?;
+        let span = next.and_then(|next| next.checked_sub(self.base.id));
+        self.ids.count_up_to(offset, span).checked_sub(1)
+    }
+
+    /// Checks what parsing does not: order, least widths and bases, zeros after the columns. O(len).
+    pub(crate) fn check(&self) -> Result<(), NodeFlaw> {
+        let mut shape = NodeShape::default();
+        for (index, entry) in self.entries().enumerate() {
+            if index > 0 && entry.id <= self.id(index - 1) {
+                let (previous, got) = (TokenId(self.id(index - 1)), TokenId(entry.id));
+                return Err(NodeFlaw::Order { index, previous, got });
+            }
+            shape = shape.with(entry);
+        }
+        let [id_width, page_width, offset_width] = shape.widths().map(|width| width as u64);
+        let base = shape.base();
+        for (field, expected, got) in [
+            ("id width", id_width, u64::from(self.widths[0])),
+            ("page width", page_width, u64::from(self.widths[1])),
+            ("offset width", offset_width, u64::from(self.widths[2])),
+            ("base id", base.id, self.base.id),
+            ("base page", base.addr.page.0.into(), self.base.addr.page.0.into()),
+            ("base offset", base.addr.offset.into(), self.base.addr.offset.into()),
+        ] {
+            if expected != got {
+                return Err(NodeFlaw::Header { field, expected, got });
+            }
+        }
+        match self.tail.iter().rposition(|byte| *byte != 0) {
+            None => Ok(()),
+            Some(at) => Err(NodeFlaw::Tail { at: shape.encoded_len() + at }),
+        }
+    }
+}
+
+/// Says which field of an unsound header is at fault.
+#[cold]
+fn header_flaw(header: &[u8; NODE_HEADER_LEN], level: u8) -> NodeFlaw {
+    let [page_type, kind, used_low, used_high, found_level, id_width, page_width, offset_width, ..] =
+        *header;
+    let leaf = level == 0;
+    let flaw = |field, expected: u8, got: u8| NodeFlaw::Header {
+        field,
+        expected: expected.into(),
+        got: got.into(),
+    };
+    let kind_expected = if leaf { KIND_LEAF } else { KIND_NODE };
+    let offset_width_max = if leaf { 2 } else { 0 };
+    if page_type != PageType::Index as u8 {
+        flaw("page type", PageType::Index as u8, page_type)
+    } else if kind != kind_expected {
+        flaw("kind", kind_expected, kind)
+    } else if found_level != level {
+        flaw("level", level, found_level)
+    } else if used_low == 0 && used_high == 0 {
+        flaw("used", 1, 0)
+    } else if page_width > 4 {
+        flaw("page width", 4, page_width)
+    } else if offset_width > offset_width_max {
+        flaw("offset width", offset_width_max, offset_width)
+    } else {
+        flaw("id width", 8, id_width)
+    }
+}
+
+/// What decides the encoded length of a directory page, kept up to date entry by entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NodeShape {
+    count: usize,
+    /// Lowest and highest id, page and offset.
+    ids: (u64, u64),
+    pages: (u32, u32),
+    offsets: (u16, u16),
+}
+
+impl NodeShape {
+    pub(crate) fn of(entries: &[Entry]) -> Self {
+        entries.iter().fold(Self::default(), |shape, entry| shape.with(*entry))
+    }
+
+    /// The shape with one more entry.
+    pub(crate) fn with(self, entry: Entry) -> Self {
+        let Entry { id, addr: SegmentAddr { page: LogicalPage(page), offset } } = entry;
+        if self.count == 0 {
+            return Self { count: 1, ids: (id, id), pages: (page, page), offsets: (offset, offset) };
+        }
+        Self {
+            count: self.count + 1,
+            ids: (self.ids.0.min(id), self.ids.1.max(id)),
+            pages: (self.pages.0.min(page), self.pages.1.max(page)),
+            offsets: (self.offsets.0.min(offset), self.offsets.1.max(offset)),
+        }
+    }
+
+    /// Bytes of the encoded page, without the zeros after its columns.
+    pub(crate) fn encoded_len(&self) -> usize {
+        NODE_HEADER_LEN + self.count * self.widths().iter().sum::<usize>()
+    }
+
+    /// True when a page of `page_size` bytes holds the entries.
+    pub(crate) fn fits(&self, page_size: usize) -> bool {
+        self.count <= usize::from(u16::MAX) && self.encoded_len() <= page_size
+    }
+
+    fn widths(&self) -> [usize; 3] {
+        [
+            width_of(self.ids.1 - self.ids.0),
+            width_of((self.pages.1 - self.pages.0).into()),
+            width_of((self.offsets.1 - self.offsets.0).into()),
+        ]
+    }
+
+    fn base(&self) -> Entry {
+        let page = LogicalPage(self.pages.0);
+        Entry { id: self.ids.0, addr: SegmentAddr { page, offset: self.offsets.0 } }
+    }
+}
+
+/// Encodes `entries`, which fit, as a directory page of `level` over whatever `page` held.
+pub(crate) fn encode(entries: &[Entry], level: u8, page: &mut [u8]) {
+    let shape = NodeShape::of(entries);
+    debug_assert!(shape.count > 0 && shape.fits(page.len()));
+    let [id_width, page_width, offset_width] = shape.widths();
+    let base = shape.base();
+    let kind = if level == 0 { KIND_LEAF } else { KIND_NODE };
+    let mut out = Vec::with_capacity(shape.encoded_len());
+    out.extend_from_slice(&[PageType::Index as u8, kind]);
+    out.extend_from_slice(&(shape.count as u16).to_le_bytes());
+    out.extend_from_slice(&[level, id_width as u8, page_width as u8, offset_width as u8]);
+    out.extend_from_slice(&base.id.to_le_bytes());
+    out.extend_from_slice(&base.addr.page.0.to_le_bytes());
+    out.extend_from_slice(&base.addr.offset.to_le_bytes());
+    write_column(&mut out, id_width, entries.iter().map(|entry| entry.id - base.id));
+    let pages = entries.iter().map(|entry| u64::from(entry.addr.page.0 - base.addr.page.0));
+    write_column(&mut out, page_width, pages);
+    let offsets = entries.iter().map(|entry| u64::from(entry.addr.offset - base.addr.offset));
+    write_column(&mut out, offset_width, offsets);
+    if let Some((columns, tail)) = page.split_at_mut_checked(out.len()) {
+        columns.copy_from_slice(&out);
+        tail.fill(0);
+    }
+}

@@ -1,0 +1,487 @@
+//! Packs: many small tokens in the data of one segment. Implements format §7.
+//!
+//! * K1 Ids ascend strictly, so their offsets from `base` fit the last one's width.
+//! * K2 A slot's bytes lie inside `values`; an end outside of it is corruption, found when the slot is read.
+//! * K3 The encoding of a set of tokens is unique: widths and kind are the least that serve (bit 0 is set
+//!   whenever all stored lengths are equal), so equal content gives equal bytes.
+//!
+//! Absent on purpose: knows no page and no segment; the bytes come from the caller.
+
+use shroom_page::LogicalPage;
+use shroom_seg::SegmentAddr;
+
+use crate::TokenId;
+use crate::column::{Column, width_of, write_column};
+
+/// Bytes before a pack's columns, without the common length.
+pub(crate) const PACK_HEADER_LEN: usize = 12;
+/// Bytes of a blob reference: address and length.
+pub(crate) const BLOB_REFERENCE_LEN: usize = SegmentAddr::LEN + 8;
+/// Tokens that one pack can count.
+pub(crate) const PACK_TOKENS_MAX: usize = u16::MAX as usize;
+/// Zero bytes that may follow the values (format §5).
+const SLACK_LEN_MAX: usize = 3;
+
+const KIND_UNIFORM: u8 = 1;
+const KIND_WIDE_ENDS: u8 = 2;
+const KIND_BLOBS: u8 = 4;
+
+/// Longest value that is stored in its pack, in bytes, at a page size in bytes; longer ones are blobs.
+pub fn inline_len_max(page_size: usize) -> usize {
+    page_size / 4
+}
+
+/// What is wrong with a pack's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackFlaw {
+    /// The bytes end before the header or a column does.
+    #[error("{got} bytes, at least {expected} expected")]
+    Short {
+        /// Bytes needed.
+        expected: usize,
+        /// Bytes there.
+        got: usize,
+    },
+    /// More bytes follow the values than a segment's slack explains, or they are not zero.
+    #[error("{got} bytes or a nonzero byte after the values, at most {SLACK_LEN_MAX} zeros expected")]
+    Slack {
+        /// Bytes after the values.
+        got: usize,
+    },
+    /// The pack has no token.
+    #[error("no token")]
+    Empty,
+    /// A header byte is out of range, or not the least that serves.
+    #[error("{field} is {got:#x}, expected {expected:#x}")]
+    Header {
+        /// "id width", "kind", ...
+        field: &'static str,
+        /// The value that serves, or the highest.
+        expected: u64,
+        /// What it holds.
+        got: u64,
+    },
+    /// Ids do not ascend strictly.
+    #[error("id {got} of token {index} is not above {previous}")]
+    Order {
+        /// Which token, from 0.
+        index: usize,
+        /// The id before.
+        previous: TokenId,
+        /// Its id.
+        got: TokenId,
+    },
+    /// A value's end lies before its start or past the values.
+    #[error("value {index} spans {start}..{end} of {limit} bytes")]
+    Span {
+        /// Which token, from 0.
+        index: usize,
+        /// Where the value starts.
+        start: usize,
+        /// Where it ends.
+        end: usize,
+        /// Bytes of all values.
+        limit: usize,
+    },
+    /// A blob reference is malformed.
+    #[error("blob reference {index} has {got} bytes, expected {BLOB_REFERENCE_LEN}")]
+    BlobReference {
+        /// Which token, from 0.
+        index: usize,
+        /// Its stored length.
+        got: usize,
+    },
+    /// A value is on the wrong side of the inline limit.
+    #[error("value {index} of {length} bytes is on the wrong side of the inline limit of {limit}")]
+    InlineLimit {
+        /// Which token, from 0.
+        index: usize,
+        /// Its length.
+        length: u64,
+        /// Longest inline value.
+        limit: usize,
+    },
+}
+
+/// A stored token: its bytes in the pack, or where they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stored<'a> {
+    /// The value itself.
+    Inline(&'a [u8]),
+    /// Where the value is.
+    Blob {
+        /// First segment of the blob.
+        head: SegmentAddr,
+        /// Length of the value, in bytes.
+        length: u64,
+    },
+}
+
+impl Stored<'_> {
+    /// Length of the value, in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Blob { length, .. } => *length,
+        }
+    }
+
+    /// True for a value of no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Where values end.
+#[derive(Clone, Copy, Debug)]
+enum Ends<'a> {
+    Uniform(usize),
+    Column(Column<'a>),
+}
+
+/// A view of a pack's bytes. Parsing reads the header only; [`Pack::check`] reads all.
+#[derive(Clone, Copy, Debug)]
+pub struct Pack<'a> {
+    base: u64,
+    /// Offsets of tokens 1.. from `base`; width 0 when ids are consecutive.
+    ids: Column<'a>,
+    id_width: u8,
+    kind: u8,
+    ends: Ends<'a>,
+    /// Empty when no value is a blob.
+    blobs: &'a [u8],
+    /// The values and the slack.
+    values: &'a [u8],
+    values_len: usize,
+}
+
+impl<'a> Pack<'a> {
+    /// A pack over the data of its segment. O(1).
+    #[inline]
+    pub fn parse(data: &'a [u8]) -> Result<Self, PackFlaw> {
+        let short = |expected| PackFlaw::Short { expected, got: data.len() };
+        let Some((header, body)) = data.split_first_chunk::<PACK_HEADER_LEN>() else {
+            return Err(short(PACK_HEADER_LEN));
+        };
+        let [base @ .., count_low, count_high, id_width, kind] = *header;
+        let base = u64::from_le_bytes(base);
+        let count = usize::from(u16::from_le_bytes([count_low, count_high]));
+        if count == 0 {
+            return Err(PackFlaw::Empty);
+        }
+        if id_width > 8 {
+            return Err(PackFlaw::Header { field: "id width", expected: 8, got: id_width.into() });
+        }
+        let uniform = kind & KIND_UNIFORM != 0;
+        if kind > 7 || kind & (KIND_UNIFORM | KIND_WIDE_ENDS) == 3 {
+            return Err(PackFlaw::Header { field: "kind", expected: 7, got: kind.into() });
+        }
+        // Sums of a few products of a u16 and a byte: no overflow.
+        let length_len = if uniform { 2 } else { 0 };
+        let ids_len = (count - 1) * usize::from(id_width);
+        let end_width = match uniform {
+            true => 0,
+            false => 1 + usize::from(kind & KIND_WIDE_ENDS != 0),
+        };
+        let ends_at = length_len + ids_len;
+        let blobs_at = ends_at + count * end_width;
+        let blobs_len = if kind & KIND_BLOBS != 0 { count.div_ceil(8) } else { 0 };
+        let values_at = blobs_at + blobs_len;
+        let Some(values) = body.get(values_at..) else {
+            return Err(short(PACK_HEADER_LEN + values_at));
+        };
+        let blobs = body.get(blobs_at..values_at).unwrap_or(&[]);
+        let columns = |at, len, width| {
+            Column::new(body.get(at..).unwrap_or(&[]), len, width).ok_or(short(values_at))
+        };
+        let ids = columns(length_len, count - 1, usize::from(id_width))?;
+        let (ends, values_len) = if uniform {
+            let length = body.first_chunk::<2>().map_or(0, |chunk| u16::from_le_bytes(*chunk));
+            (Ends::Uniform(length.into()), count * usize::from(length))
+        } else {
+            let ends = columns(ends_at, count, end_width)?;
+            (Ends::Column(ends), ends.get(count - 1) as usize)
+        };
+        match values.len().checked_sub(values_len) {
+            None => return Err(short(PACK_HEADER_LEN + values_at + values_len)),
+            Some(slack) if slack > SLACK_LEN_MAX => return Err(PackFlaw::Slack { got: slack }),
+            Some(_) => {}
+        }
+        Ok(Self { base, ids, id_width, kind, ends, blobs, values, values_len })
+    }
+
+    /// Number of tokens, at least 1.
+    pub fn len(&self) -> usize {
+        self.ids.len() + 1
+    }
+
+    /// Never true: a pack holds a token.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Id of token 0.
+    pub fn first_id(&self) -> TokenId {
+        TokenId(self.base)
+    }
+
+    /// Id of token `index`, below [`Pack::len`].
+    #[inline]
+    pub fn id(&self, index: usize) -> TokenId {
+        let offset = match (index, self.id_width) {
+            (0, _) => 0,
+            (_, 0) => index as u64,
+            _ => self.ids.get(index - 1),
+        };
+        TokenId(self.base.wrapping_add(offset))
+    }
+
+    /// How many tokens have an id of at most `id`. `next` is the first id after this pack, when known.
+    #[inline]
+    pub fn count_up_to(&self, id: TokenId, next: Option<TokenId>) -> usize {
+        let Some(offset) = id.0.checked_sub(self.base) else {
+            return 0;
+        };
+        if self.id_width == 0 {
+            let last = self.ids.len();
+            return usize::try_from(offset).map_or(last, |offset| offset.min(last)) + 1;
+        }
+        let span = next.and_then(|next| next.0.checked_sub(self.base));
+        self.ids.count_up_to(offset, span) + 1
+    }
+
+    /// The token `id`, if this pack holds it. `next` is the first id after this pack, when known.
+    #[inline]
+    pub fn get(&self, id: TokenId, next: Option<TokenId>) -> Result<Option<Stored<'a>>, PackFlaw> {
+        match self.count_up_to(id, next).checked_sub(1) {
+            Some(index) if self.id(index) == id => self.slot(index).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Token `index`, below [`Pack::len`].
+    #[inline]
+    pub fn slot(&self, index: usize) -> Result<Stored<'a>, PackFlaw> {
+        let bytes = self.stored(index)?;
+        match self.is_blob(index) {
+            false => Ok(Stored::Inline(bytes)),
+            true => read_blob_reference(bytes)
+                .ok_or(PackFlaw::BlobReference { index, got: bytes.len() }),
+        }
+    }
+
+    /// Where token `index`'s stored bytes start, in bytes from the start of `data` as given to [`Pack::parse`].
+    pub(crate) fn stored_at(&self, index: usize, data: &[u8]) -> usize {
+        let (start, _) = self.span(index);
+        data.len() - self.values.len() + start
+    }
+
+    /// The stored bytes of token `index`: its value, or its blob reference.
+    #[inline]
+    pub(crate) fn stored(&self, index: usize) -> Result<&'a [u8], PackFlaw> {
+        let (start, end) = self.span(index);
+        let limit = self.values_len;
+        let span = PackFlaw::Span { index, start, end, limit };
+        if end > limit {
+            return Err(span);
+        }
+        self.values.get(start..end).ok_or(span)
+    }
+
+    /// True when token `index` is stored as a blob reference.
+    #[inline]
+    pub(crate) fn is_blob(&self, index: usize) -> bool {
+        self.blobs.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 != 0)
+    }
+
+    #[inline]
+    fn span(&self, index: usize) -> (usize, usize) {
+        match self.ends {
+            Ends::Uniform(length) => (index * length, (index + 1) * length),
+            Ends::Column(ends) => {
+                let start = if index == 0 { 0 } else { ends.get(index - 1) };
+                (start as usize, ends.get(index) as usize)
+            }
+        }
+    }
+
+    /// Checks every entry: order, spans, widths, blob references, slack. O(len).
+    pub fn check(&self, inline_len_max: usize) -> Result<(), PackFlaw> {
+        let mut shape = PackShape::default();
+        for index in 0..self.len() {
+            let id = self.id(index);
+            if index > 0 && id <= self.id(index - 1) {
+                return Err(PackFlaw::Order { index, previous: self.id(index - 1), got: id });
+            }
+            let slot = self.slot(index)?;
+            let blob = matches!(slot, Stored::Blob { .. });
+            if blob != (slot.len() > inline_len_max as u64) {
+                let length = slot.len();
+                return Err(PackFlaw::InlineLimit { index, length, limit: inline_len_max });
+            }
+            shape = shape.with(id.0, self.stored(index)?.len(), blob);
+        }
+        for (field, expected, got) in [
+            ("id width", shape.id_width() as u64, u64::from(self.id_width)),
+            ("kind", u64::from(shape.kind()), u64::from(self.kind)),
+        ] {
+            if expected != got {
+                return Err(PackFlaw::Header { field, expected, got });
+            }
+        }
+        let padding = self.blobs.last().is_some_and(|byte| match self.len() % 8 {
+            0 => false,
+            rest => byte >> rest != 0,
+        });
+        let slack = self.values.get(self.values_len..).unwrap_or(&[]);
+        if padding || slack.iter().any(|byte| *byte != 0) {
+            return Err(PackFlaw::Slack { got: slack.len() });
+        }
+        Ok(())
+    }
+}
+
+/// The 14 bytes that stand for a blob in a pack.
+pub(crate) fn blob_reference(head: SegmentAddr, length: u64) -> [u8; BLOB_REFERENCE_LEN] {
+    let mut bytes = [0; BLOB_REFERENCE_LEN];
+    if let Some((address, rest)) = bytes.split_first_chunk_mut() {
+        *address = head.to_bytes();
+        rest.copy_from_slice(&length.to_le_bytes());
+    }
+    bytes
+}
+
+/// The slot of a blob reference; `None` when it is not 14 bytes, or names no page.
+fn read_blob_reference(bytes: &[u8]) -> Option<Stored<'static>> {
+    let (address, rest) = bytes.split_first_chunk::<{ SegmentAddr::LEN }>()?;
+    let head = SegmentAddr::from_bytes(*address);
+    let length = u64::from_le_bytes(rest.try_into().ok()?);
+    (head.page != LogicalPage::NONE).then_some(Stored::Blob { head, length })
+}
+
+/// What decides the encoded length of a pack, kept up to date token by token.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct PackShape {
+    count: usize,
+    base: u64,
+    last: u64,
+    /// Stored length of the first token.
+    length: usize,
+    mixed: bool,
+    blobs: bool,
+    values_len: usize,
+}
+
+impl PackShape {
+    /// The shape with one more token, whose id is above all others.
+    #[inline]
+    pub(crate) fn with(mut self, id: u64, stored_len: usize, blob: bool) -> Self {
+        if self.count == 0 {
+            self.base = id;
+            self.length = stored_len;
+        }
+        self.count += 1;
+        self.last = id;
+        self.mixed |= stored_len != self.length;
+        self.blobs |= blob;
+        self.values_len += stored_len;
+        self
+    }
+
+    /// The shape with one more token in front, whose id is below all others.
+    pub(crate) fn with_before(mut self, id: u64, stored_len: usize, blob: bool) -> Self {
+        if self.count == 0 {
+            return self.with(id, stored_len, blob);
+        }
+        self.base = id;
+        self.count += 1;
+        self.mixed |= stored_len != self.length;
+        self.blobs |= blob;
+        self.values_len += stored_len;
+        self
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// True when one segment of `capacity` bytes holds the pack.
+    #[inline]
+    pub(crate) fn fits(&self, capacity: usize) -> bool {
+        self.count <= PACK_TOKENS_MAX && self.encoded_len() <= capacity
+    }
+
+    /// Bytes of the encoded pack.
+    #[inline]
+    pub(crate) fn encoded_len(&self) -> usize {
+        let columns = match self.mixed {
+            false => 2,
+            true => self.count * if self.values_len > 255 { 2 } else { 1 },
+        };
+        let blobs = if self.blobs { self.count.div_ceil(8) } else { 0 };
+        let ids = self.count.saturating_sub(1) * self.id_width();
+        PACK_HEADER_LEN + columns + ids + blobs + self.values_len
+    }
+
+    fn id_width(&self) -> usize {
+        let span = self.last.wrapping_sub(self.base);
+        match span.wrapping_add(1) == self.count as u64 {
+            true => 0,
+            false => width_of(span),
+        }
+    }
+
+    fn kind(&self) -> u8 {
+        let wide_ends = self.mixed && self.values_len > 255;
+        u8::from(!self.mixed) * KIND_UNIFORM
+            | u8::from(wide_ends) * KIND_WIDE_ENDS
+            | u8::from(self.blobs) * KIND_BLOBS
+    }
+}
+
+/// A token as it is put into a pack: its id, its stored bytes, and whether they are a blob reference.
+pub(crate) type StoredToken<'a> = (u64, &'a [u8], bool);
+
+/// Encodes `tokens`, whose shape is `shape`, over whatever `out` held.
+pub(crate) fn encode<'a>(
+    shape: &PackShape,
+    tokens: impl Iterator<Item = StoredToken<'a>> + Clone,
+    out: &mut Vec<u8>,
+) {
+    debug_assert!(shape.count > 0 && shape.count <= PACK_TOKENS_MAX);
+    out.clear();
+    out.reserve(shape.encoded_len());
+    out.extend_from_slice(&shape.base.to_le_bytes());
+    out.extend_from_slice(&(shape.count as u16).to_le_bytes());
+    out.extend_from_slice(&[shape.id_width() as u8, shape.kind()]);
+    if !shape.mixed {
+        out.extend_from_slice(&(shape.length as u16).to_le_bytes());
+    }
+    let offsets = tokens.clone().skip(1).map(|(id, _, _)| id - shape.base);
+    match shape.id_width() {
+        0 => {}
+        width => write_column(out, width, offsets),
+    }
+    if shape.mixed {
+        let width = if shape.kind() & KIND_WIDE_ENDS != 0 { 2 } else { 1 };
+        let ends = tokens.clone().scan(0, |end, (_, bytes, _)| {
+            *end += bytes.len() as u64;
+            Some(*end)
+        });
+        write_column(out, width, ends);
+    }
+    if shape.blobs {
+        let at = out.len();
+        out.resize(at + shape.count.div_ceil(8), 0);
+        for (index, (_, _, blob)) in tokens.clone().enumerate() {
+            if let Some(byte) = out.get_mut(at + index / 8) {
+                *byte |= u8::from(blob) << (index % 8);
+            }
+        }
+    }
+    for (_, bytes, _) in tokens {
+        out.extend_from_slice(bytes);
+    }
+    debug_assert_eq!(out.len(), shape.encoded_len());
+}

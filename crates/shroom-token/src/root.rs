@@ -1,0 +1,112 @@
+//! The token root: where the directory starts, and the totals. Implements format §8.
+//!
+//! * T1 `tokens` and `payload` are exact.
+//! * T2 Height 0 holds no token, height 1 is one pack, height n has n - 1 levels of directory pages.
+//!
+//! Absent on purpose: whoever commits pages keeps these 32 bytes; this layer has no place of its own.
+
+use shroom_page::{LogicalPage, PAGE_HEADER_LEN};
+use shroom_seg::SegmentAddr;
+
+use crate::node::HEIGHT_MAX;
+use crate::{Result, TokenError};
+
+/// Where the tokens are, and how many. The default is the root of a store without tokens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TokenRoot {
+    pub(crate) height: u8,
+    /// The only pack at height 1; the root directory page, with offset 0, above that.
+    pub(crate) addr: SegmentAddr,
+    pub(crate) tokens: u64,
+    pub(crate) payload: u64,
+}
+
+impl TokenRoot {
+    /// Bytes of an encoded root.
+    pub const LEN: usize = 32;
+
+    /// The root of a store without tokens; all zeros when encoded.
+    pub const EMPTY: Self = Self {
+        height: 0,
+        addr: SegmentAddr { page: LogicalPage::NONE, offset: 0 },
+        tokens: 0,
+        payload: 0,
+    };
+
+    /// Reads a root.
+    ///
+    /// # Errors
+    /// [`TokenError::Root`] when a field is out of range.
+    pub fn decode(bytes: &[u8; Self::LEN]) -> Result<Self> {
+        let [height, r0, r1, r2, a0, a1, a2, a3, a4, a5, rest @ ..] = *bytes;
+        let [r3, r4, r5, r6, r7, r8, totals @ ..] = rest;
+        let [t0, t1, t2, t3, t4, t5, t6, t7, payload @ ..] = totals;
+        let root = Self {
+            height,
+            addr: SegmentAddr::from_bytes([a0, a1, a2, a3, a4, a5]),
+            tokens: u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
+            payload: u64::from_le_bytes(payload),
+        };
+        let reserved = u64::from_le_bytes([0, 0, r0 | r1 | r2, r3, r4, r5, r6, r7 | r8]);
+        let wrong = |field, expected, got| Err(TokenError::Root { field, expected, got });
+        if reserved != 0 {
+            return wrong("reserved", "zero", reserved);
+        }
+        if height > HEIGHT_MAX {
+            return wrong("height", "0 to 8", height.into());
+        }
+        if height == 0 && root != Self::EMPTY {
+            return wrong("height", "1 to 8 with other fields set", 0);
+        }
+        if height > 0 && root.addr.page.is_none() {
+            return wrong("page", "a page number", 0);
+        }
+        let offset = root.addr.offset;
+        if height == 1 && usize::from(offset) < PAGE_HEADER_LEN {
+            return wrong("offset", "at least 8 at height 1", offset.into());
+        }
+        if height > 1 && offset != 0 {
+            return wrong("offset", "0 above height 1", offset.into());
+        }
+        if height > 0 && root.tokens == 0 {
+            return wrong("tokens", "at least 1", 0);
+        }
+        Ok(root)
+    }
+
+    /// The root's bytes.
+    pub fn encode(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[0] = self.height;
+        bytes[4..10].copy_from_slice(&self.addr.to_bytes());
+        bytes[16..24].copy_from_slice(&self.tokens.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.payload.to_le_bytes());
+        bytes
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// Sum of the tokens' lengths, in bytes.
+    pub fn payload(&self) -> u64 {
+        self.payload
+    }
+
+    /// Levels: 0 without tokens, 1 for a single pack, else 1 more than the levels of directory pages.
+    pub fn height(&self) -> u8 {
+        self.height
+    }
+
+    /// Level of the root directory page; `None` when there is none.
+    pub(crate) fn level(&self) -> Option<u8> {
+        self.height.checked_sub(2)
+    }
+}
+
+impl Default for TokenRoot {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
