@@ -41,7 +41,10 @@ pub(crate) struct Allocation {
 
 impl Allocation {
     pub(crate) fn new(free: FreePages) -> Self {
-        Self { free, ..Self::default() }
+        Self {
+            free,
+            ..Self::default()
+        }
     }
 
     /// Notes a state that readers may hold.
@@ -51,21 +54,34 @@ impl Allocation {
 
     /// Sequence of the oldest state that is still held.
     pub(crate) fn oldest_live(&mut self) -> u64 {
-        while self.live.front().is_some_and(|(_, base)| base.strong_count() == 0) {
+        while self
+            .live
+            .front()
+            .is_some_and(|(_, base)| base.strong_count() == 0)
+        {
             self.live.pop_front();
         }
-        self.live.front().map_or(u64::MAX, |&(sequence, _)| sequence)
+        self.live
+            .front()
+            .map_or(u64::MAX, |&(sequence, _)| sequence)
     }
 
     /// States that are still held.
     pub(crate) fn live_count(&self) -> usize {
-        self.live.iter().filter(|(_, base)| base.strong_count() > 0).count()
+        self.live
+            .iter()
+            .filter(|(_, base)| base.strong_count() > 0)
+            .count()
     }
 
     /// Makes the pages reusable that no state reaches any more.
     pub(crate) fn release(&mut self) {
         let oldest = self.oldest_live();
-        while self.pending.front().is_some_and(|&(sequence, _)| sequence <= oldest) {
+        while self
+            .pending
+            .front()
+            .is_some_and(|&(sequence, _)| sequence <= oldest)
+        {
             let (_, runs) = self.pending.pop_front().expect("just seen");
             for run in runs {
                 self.free.physical.insert(run.first, run.pages);
@@ -82,7 +98,11 @@ impl Allocation {
 
     /// Pages that wait for readers of older states.
     pub(crate) fn pending_pages(&self) -> u64 {
-        self.pending.iter().flat_map(|(_, runs)| runs).map(|run| u64::from(run.pages)).sum()
+        self.pending
+            .iter()
+            .flat_map(|(_, runs)| runs)
+            .map(|run| u64::from(run.pages))
+            .sum()
     }
 
     /// All that is free once no older state is held: `free`, with what is pending.

@@ -25,7 +25,9 @@ const RECORD_SLACK_BYTES: usize = 32;
 
 /// BLAKE3 of each page in `bytes`.
 pub(crate) fn hash_pages(bytes: &[u8], page_len: usize) -> impl Iterator<Item = [u8; 32]> + '_ {
-    bytes.chunks_exact(page_len).map(|page| *blake3::hash(page).as_bytes())
+    bytes
+        .chunks_exact(page_len)
+        .map(|page| *blake3::hash(page).as_bytes())
 }
 
 impl PageTxn<'_> {
@@ -42,12 +44,17 @@ impl PageTxn<'_> {
         self.spill()?;
         let mut freed = FreeRuns::default();
         self.cut_logical_tail();
-        let shape = MapShape::new(self.page_size(), self.free.logical_pages)
-            .ok_or(PageError::TooManyPages { limit: u32::MAX - 1 })?;
+        let shape = MapShape::new(self.page_size(), self.free.logical_pages).ok_or(
+            PageError::TooManyPages {
+                limit: u32::MAX - 1,
+            },
+        )?;
         let updates = self.page_updates(&mut freed)?;
         let root = self.rewrite_map(updates, &shape, &mut freed)?;
         let journal = self.place_journal(&mut freed)?;
-        let (drained, chain) = self.drained.unwrap_or((self.writer.drained, self.writer.chain));
+        let (drained, chain) = self
+            .drained
+            .unwrap_or((self.writer.drained, self.writer.chain));
         if !self.writer.record.is_empty() {
             freed.insert(self.writer.record.first, self.writer.record.pages);
         }
@@ -71,7 +78,9 @@ impl PageTxn<'_> {
 
     fn cut_logical_tail(&mut self) {
         let last = self.free.logical.iter().next_back();
-        if let Some((first, _)) = last.filter(|&(first, len)| first + len == self.free.logical_pages) {
+        if let Some((first, _)) =
+            last.filter(|&(first, len)| first + len == self.free.logical_pages)
+        {
             self.free.logical.truncate(first);
             self.free.logical_pages = first;
         }
@@ -103,17 +112,29 @@ impl PageTxn<'_> {
             if level == base.shape.height {
                 // The map grows: what was the root becomes pages of this level.
                 for index in 0..base.root_physical.len() as u32 {
-                    updates.entry(index).or_insert_with(|| base.root_entry(index as usize));
+                    updates
+                        .entry(index)
+                        .or_insert_with(|| base.root_entry(index as usize));
                 }
             }
             let mut parents = BTreeMap::new();
             let mut entries = updates.into_iter().peekable();
             while let Some(&(first, _)) = entries.peek() {
                 let node = first / fanout;
-                let old = if level < base.shape.height { base.entry(level + 1, node)? } else { Entry::ABSENT };
-                let old_entries = if old.is_absent() { None } else { base.node_at(level, node)? };
+                let old = if level < base.shape.height {
+                    base.entry(level + 1, node)?
+                } else {
+                    Entry::ABSENT
+                };
+                let old_entries = if old.is_absent() {
+                    None
+                } else {
+                    base.node_at(level, node)?
+                };
                 let mut builder = NodeBuilder::new(base.fanout, old_entries);
-                while let Some((index, entry)) = entries.next_if(|&(index, _)| index / fanout == node) {
+                while let Some((index, entry)) =
+                    entries.next_if(|&(index, _)| index / fanout == node)
+                {
                     builder.set((index % fanout) as usize, entry);
                 }
                 if !old.is_absent() {
@@ -143,15 +164,21 @@ impl PageTxn<'_> {
             return Ok(Entry::ABSENT);
         }
         let physical = self.take_physical()?;
-        self.store.write(u64::from(physical) << self.page_size().shift(), &page)?;
-        Ok(Entry { physical, hash: *blake3::hash(&page).as_bytes() })
+        self.store
+            .write(u64::from(physical) << self.page_size().shift(), &page)?;
+        Ok(Entry {
+            physical,
+            hash: *blake3::hash(&page).as_bytes(),
+        })
     }
 
     /// When the map gets lower, its pages above the new root are free.
     fn free_upper_levels(&mut self, shape: &MapShape, freed: &mut FreeRuns) -> Result<()> {
         let base = Arc::clone(&self.base);
         for level in shape.height + 1..=base.shape.height {
-            let nodes = base.logical_pages.div_ceil(base.shape.spans[usize::from(level)]);
+            let nodes = base
+                .logical_pages
+                .div_ceil(base.shape.spans[usize::from(level)]);
             for index in 0..nodes {
                 let entry = base.entry(level, index)?;
                 if !entry.is_absent() {
@@ -166,7 +193,9 @@ impl PageTxn<'_> {
     fn place_journal(&mut self, freed: &mut FreeRuns) -> Result<[Run; 2]> {
         let mut areas = self.writer.journal;
         for (index, area) in areas.iter_mut().enumerate() {
-            let Some(pages) = self.areas[index] else { continue };
+            let Some(pages) = self.areas[index] else {
+                continue;
+            };
             if !area.is_empty() {
                 freed.insert(area.first, area.pages);
             }
@@ -180,7 +209,11 @@ impl PageTxn<'_> {
     }
 
     /// Puts the free record into the superblock's tail or into pages of its own, and cuts the file's free tail.
-    fn place_free_record(&mut self, superblock: &mut Superblock, freed: &mut FreeRuns) -> Result<Run> {
+    fn place_free_record(
+        &mut self,
+        superblock: &mut Superblock,
+        freed: &mut FreeRuns,
+    ) -> Result<Run> {
         let room = Superblock::inline_room(superblock.page_size, superblock.root.physical.len());
         let page_len = superblock.page_size.bytes();
         let mut run = Run::default();
@@ -198,7 +231,10 @@ impl PageTxn<'_> {
         }
         let (bytes, hash) = (record.len() as u32, *blake3::hash(&record).as_bytes());
         record.resize(run.pages as usize * page_len, 0);
-        self.store.write(u64::from(run.first) << superblock.page_size.shift(), &record)?;
+        self.store.write(
+            u64::from(run.first) << superblock.page_size.shift(),
+            &record,
+        )?;
         superblock.free = FreePlace::Pages { run, bytes, hash };
         Ok(run)
     }
@@ -216,7 +252,13 @@ impl PageTxn<'_> {
     /// when no reader reaches into the tail any more.
     fn cut_tail(&mut self, all: &mut FreeRuns, freed: &mut FreeRuns) {
         let pages = self.free.physical_pages;
-        let Some((first, len)) = all.iter().next_back().filter(|&(first, len)| first + len == pages) else { return };
+        let Some((first, len)) = all
+            .iter()
+            .next_back()
+            .filter(|&(first, len)| first + len == pages)
+        else {
+            return;
+        };
         let large = len > (pages / 8).saturating_add(TAIL_SLACK_PAGES);
         if !(large || self.trim) || self.writer.allocation.live_count() > 1 {
             return;
@@ -225,7 +267,10 @@ impl PageTxn<'_> {
         freed.truncate(first);
         self.free.physical.truncate(first);
         self.free.physical_pages = first;
-        self.cut = Some(PendingCut { sequence: self.base.sequence + 1, from: pages });
+        self.cut = Some(PendingCut {
+            sequence: self.base.sequence + 1,
+            from: pages,
+        });
     }
 
     fn flip(&mut self, superblock: &Superblock) -> Result<()> {
@@ -238,7 +283,12 @@ impl PageTxn<'_> {
         self.store.write_superblock(twin, &bytes)
     }
 
-    fn publish(mut self, superblock: &Superblock, record: Run, freed: &FreeRuns) -> Result<Snapshot> {
+    fn publish(
+        mut self,
+        superblock: &Superblock,
+        record: Run,
+        freed: &FreeRuns,
+    ) -> Result<Snapshot> {
         let view = self.store.view(superblock.physical_pages)?;
         let verified = if self.base.verified.capacity() < u64::from(superblock.physical_pages) {
             Arc::new(self.base.verified.grown(superblock.physical_pages))
@@ -252,7 +302,10 @@ impl PageTxn<'_> {
             writer.allocation.cut = Some(cut);
         }
         writer.allocation.free = std::mem::take(&mut self.free);
-        let freed = freed.iter().map(|(first, pages)| Run { first, pages }).collect();
+        let freed = freed
+            .iter()
+            .map(|(first, pages)| Run { first, pages })
+            .collect();
         writer.allocation.defer(superblock.sequence, freed);
         writer.allocation.track(&base);
         writer.base = Arc::clone(&base);
@@ -261,7 +314,11 @@ impl PageTxn<'_> {
         writer.drained = superblock.drained;
         writer.chain = superblock.chain;
         self.store.publish(Arc::clone(&base), superblock);
-        tracing::debug!(sequence = superblock.sequence, pages = superblock.physical_pages, "checkpoint");
+        tracing::debug!(
+            sequence = superblock.sequence,
+            pages = superblock.physical_pages,
+            "checkpoint"
+        );
         Ok(Snapshot { base })
     }
 

@@ -89,7 +89,9 @@ pub enum PageError {
         detail: String,
     },
     /// The journal is damaged before a point that was synced.
-    #[error("journal damaged: frame {missing} is missing or corrupt, but frame {synced} was synced")]
+    #[error(
+        "journal damaged: frame {missing} is missing or corrupt, but frame {synced} was synced"
+    )]
     JournalDamaged {
         /// First frame that cannot be read.
         missing: u64,
@@ -140,6 +142,10 @@ impl PageError {
     }
 
     pub(crate) fn io(operation: &'static str, offset: u64) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { operation, offset, source }
+        move |source| Self::Io {
+            operation,
+            offset,
+            source,
+        }
     }
 }

@@ -20,7 +20,10 @@ impl FreeRuns {
     }
 
     pub(crate) fn contains(&self, page: u32) -> bool {
-        self.runs.range(..=page).next_back().is_some_and(|(&first, &len)| page - first < len)
+        self.runs
+            .range(..=page)
+            .next_back()
+            .is_some_and(|(&first, &len)| page - first < len)
     }
 
     /// Adds a run, none of whose pages is in the set.
@@ -65,7 +68,9 @@ impl FreeRuns {
 
     /// Takes exactly these pages, when all are in the set.
     pub(crate) fn take_exact(&mut self, first: u32, len: u32) -> bool {
-        let Some((&run, &run_len)) = self.runs.range(..=first).next_back() else { return false };
+        let Some((&run, &run_len)) = self.runs.range(..=first).next_back() else {
+            return false;
+        };
         if u64::from(first - run) + u64::from(len) > u64::from(run_len) {
             return false;
         }
@@ -127,7 +132,11 @@ pub(crate) fn decode_record(
     let mut rest = bytes;
     let physical = decode_runs(&mut rest, 2, physical_pages)?;
     let logical = decode_runs(&mut rest, 1, logical_pages)?;
-    if rest.is_empty() { Ok((physical, logical)) } else { Err(format!("{} bytes left over", rest.len())) }
+    if rest.is_empty() {
+        Ok((physical, logical))
+    } else {
+        Err(format!("{} bytes left over", rest.len()))
+    }
 }
 
 fn decode_runs(rest: &mut &[u8], lowest: u32, limit: u32) -> Result<FreeRuns, String> {
@@ -137,10 +146,16 @@ fn decode_runs(rest: &mut &[u8], lowest: u32, limit: u32) -> Result<FreeRuns, St
     for index in 0..count {
         let gap = take_varint(rest)?;
         let len = take_varint(rest)?;
-        let first = end.checked_add(gap).filter(|&first| first >= lowest && (index == 0 || gap > 0));
-        let next = first.and_then(|first| first.checked_add(len)).filter(|&next| len > 0 && next <= limit);
+        let first = end
+            .checked_add(gap)
+            .filter(|&first| first >= lowest && (index == 0 || gap > 0));
+        let next = first
+            .and_then(|first| first.checked_add(len))
+            .filter(|&next| len > 0 && next <= limit);
         let (Some(first), Some(next)) = (first, next) else {
-            return Err(format!("free run {index} (gap {gap}, length {len}) is outside {lowest}..{limit}"));
+            return Err(format!(
+                "free run {index} (gap {gap}, length {len}) is outside {lowest}..{limit}"
+            ));
         };
         set.insert(first, len);
         end = next;
@@ -159,7 +174,9 @@ fn put_varint(bytes: &mut Vec<u8>, mut value: u32) {
 fn take_varint(rest: &mut &[u8]) -> Result<u32, String> {
     let mut value = 0_u64;
     for shift in (0..35).step_by(7) {
-        let Some((&byte, tail)) = rest.split_first() else { return Err("ends inside a number".into()) };
+        let Some((&byte, tail)) = rest.split_first() else {
+            return Err("ends inside a number".into());
+        };
         *rest = tail;
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {

@@ -7,7 +7,9 @@ use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned};
 pub const PAGE_HEADER_LEN: usize = 8;
 
 /// What a page holds. An unknown value fails to parse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
 #[repr(u8)]
 pub enum PageType {
     /// Nothing: an all-zero page.
@@ -46,7 +48,9 @@ const _: () = {
 impl PageHeader {
     /// The header at the start of `page`; `None` when it is too short or its type is unknown.
     pub fn read(page: &[u8]) -> Option<&Self> {
-        Self::try_ref_from_prefix(page).ok().map(|(header, _)| header)
+        Self::try_ref_from_prefix(page)
+            .ok()
+            .map(|(header, _)| header)
     }
 
     /// Writes the header to the start of `page`, which is at least 8 bytes long.

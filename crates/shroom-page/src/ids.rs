@@ -72,7 +72,9 @@ impl PageSize {
     /// The page size of `bytes`, when that is a power of two from 512 to 65,536.
     pub fn new(bytes: u32) -> Option<Self> {
         let valid = bytes.is_power_of_two() && (PAGE_SIZE_MIN..=PAGE_SIZE_MAX).contains(&bytes);
-        valid.then(|| Self { shift: bytes.trailing_zeros() as u8 })
+        valid.then(|| Self {
+            shift: bytes.trailing_zeros() as u8,
+        })
     }
 
     /// The page size of `2^shift` bytes, for a shift of 9 to 16.

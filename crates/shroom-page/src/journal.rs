@@ -76,7 +76,12 @@ impl Journal {
             busy: recovery.live[index].is_some(),
             last: recovery.live[index].unwrap_or(0),
         };
-        Self { areas: [area(0), area(1)], mark: recovery.mark, epoch: recovery.epoch, ..Self::default() }
+        Self {
+            areas: [area(0), area(1)],
+            mark: recovery.mark,
+            epoch: recovery.epoch,
+            ..Self::default()
+        }
     }
 
     fn capacity(&self, area: usize, shift: u8) -> u64 {
@@ -86,17 +91,24 @@ impl Journal {
     fn push(&mut self, payload: &[u8], synced: u64) {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(&[0; 8]);
-        self.buffer.extend_from_slice(&self.mark.chain.to_le_bytes());
-        self.buffer.extend_from_slice(&(self.mark.sequence + 1).to_le_bytes());
+        self.buffer
+            .extend_from_slice(&self.mark.chain.to_le_bytes());
+        self.buffer
+            .extend_from_slice(&(self.mark.sequence + 1).to_le_bytes());
         self.buffer.extend_from_slice(&synced.to_le_bytes());
         self.buffer.extend_from_slice(&self.epoch.to_le_bytes());
-        self.buffer.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        self.buffer
+            .extend_from_slice(&(payload.len() as u32).to_le_bytes());
         self.buffer.extend_from_slice(payload);
         let chain = frame_checksum(&self.buffer[start..]);
         self.buffer[start..start + 8].copy_from_slice(&chain.to_le_bytes());
-        self.buffer.resize(self.buffer.len().next_multiple_of(FRAME_ALIGN), 0);
+        self.buffer
+            .resize(self.buffer.len().next_multiple_of(FRAME_ALIGN), 0);
         self.position += (self.buffer.len() - start) as u64;
-        self.mark = JournalMark { sequence: self.mark.sequence + 1, chain };
+        self.mark = JournalMark {
+            sequence: self.mark.sequence + 1,
+            chain,
+        };
     }
 
     /// After a checkpoint: the areas as committed; those whose frames are drained are free again.
@@ -113,7 +125,10 @@ impl Journal {
                     self.buffer.clear();
                 }
             }
-            debug_assert!(!(moved && area.busy), "an area with live frames was replaced");
+            debug_assert!(
+                !(moved && area.busy),
+                "an area with live frames was replaced"
+            );
             if moved && self.active == Some(index) {
                 self.active = None;
             }
@@ -135,7 +150,9 @@ impl PageStore {
     pub fn journal_append(&self, payload: &[u8]) -> Result<Option<u64>> {
         self.check_writable()?;
         let mut journal = self.journal();
-        let Some(active) = journal.active else { return Ok(None) };
+        let Some(active) = journal.active else {
+            return Ok(None);
+        };
         let end = journal.position + frame_len(payload.len());
         if end > journal.capacity(active, self.page_size().shift()) {
             return Ok(None);
@@ -196,7 +213,9 @@ impl PageStore {
         let shift = self.page_size().shift();
         JournalStats {
             area_bytes: (0..2).map(|area| journal.capacity(area, shift)).sum(),
-            active_bytes: journal.active.map_or(0, |area| journal.capacity(area, shift)),
+            active_bytes: journal
+                .active
+                .map_or(0, |area| journal.capacity(area, shift)),
             used_bytes: journal.active.map_or(0, |_| journal.position),
         }
     }
@@ -215,7 +234,10 @@ impl PageStore {
             return self.check_writable();
         }
         // Whoever holds the turn syncs for all that wait behind it.
-        let _turn = self.sync_turn.lock().unwrap_or_else(|poison| poison.into_inner());
+        let _turn = self
+            .sync_turn
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner());
         if self.synced.load(Ordering::Acquire) >= sequence {
             return self.check_writable();
         }
@@ -231,7 +253,9 @@ impl PageStore {
     }
 
     fn write_buffer(&self, journal: &mut Journal) -> Result<()> {
-        let Some(active) = journal.active.filter(|_| !journal.buffer.is_empty()) else { return Ok(()) };
+        let Some(active) = journal.active.filter(|_| !journal.buffer.is_empty()) else {
+            return Ok(());
+        };
         let area = u64::from(journal.areas[active].run.first) << self.page_size().shift();
         let offset = area + journal.position - journal.buffer.len() as u64;
         let written = self.write(offset, &journal.buffer);

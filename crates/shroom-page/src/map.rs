@@ -24,7 +24,10 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) const ABSENT: Self = Self { physical: 0, hash: [0; 32] };
+    pub(crate) const ABSENT: Self = Self {
+        physical: 0,
+        hash: [0; 32],
+    };
 
     pub(crate) fn is_absent(&self) -> bool {
         self.physical == 0
@@ -41,7 +44,10 @@ pub(crate) struct Entries<'a> {
 impl Entries<'_> {
     pub(crate) fn get(&self, index: usize) -> Entry {
         match (self.physical.get(index), self.hash.get(index)) {
-            (Some(physical), Some(&hash)) => Entry { physical: physical.get(), hash },
+            (Some(physical), Some(&hash)) => Entry {
+                physical: physical.get(),
+                hash,
+            },
             _ => Entry::ABSENT,
         }
     }
@@ -76,7 +82,11 @@ impl MapShape {
             spans[usize::from(height)] = u32::try_from(span).ok()?;
             let root_entries = u64::from(logical_pages).div_ceil(span) as usize;
             if root_entries <= root_capacity(page_size) {
-                return Some(Self { height, root_entries, spans });
+                return Some(Self {
+                    height,
+                    root_entries,
+                    spans,
+                });
             }
             span *= fanout;
         }
@@ -99,14 +109,27 @@ pub(crate) fn node_entries(page: &[u8], fanout: usize) -> Option<Entries<'_>> {
 pub(crate) fn check_node(page: &[u8], level: u8, fanout: usize) -> Result<(), String> {
     let header = PageHeader::read(page).ok_or("unknown page type")?;
     let entries = node_entries(page, fanout).ok_or("too short")?;
-    let present = entries.physical.iter().filter(|physical| physical.get() != 0).count();
+    let present = entries
+        .physical
+        .iter()
+        .filter(|physical| physical.get() != 0)
+        .count();
     if header.page_type != PageType::Map || header.kind != level || header.reserved != [0; 4] {
-        return Err(format!("header {header:?}, expected a map page of level {level}"));
+        return Err(format!(
+            "header {header:?}, expected a map page of level {level}"
+        ));
     }
     if usize::from(header.used.get()) != present || present == 0 {
-        return Err(format!("{present} entries present, its header says {}", header.used));
+        return Err(format!(
+            "{present} entries present, its header says {}",
+            header.used
+        ));
     }
-    let absent_hash = entries.physical.iter().zip(entries.hash).all(|(p, hash)| p.get() != 0 || *hash == [0; 32]);
+    let absent_hash = entries
+        .physical
+        .iter()
+        .zip(entries.hash)
+        .all(|(p, hash)| p.get() != 0 || *hash == [0; 32]);
     let slack = &page[PAGE_HEADER_LEN + fanout * ENTRY_LEN..];
     if !absent_hash || slack.iter().any(|&byte| byte != 0) {
         return Err("reserved bytes are not zero".into());
@@ -123,8 +146,14 @@ pub(crate) struct NodeBuilder {
 impl NodeBuilder {
     pub(crate) fn new(fanout: usize, old: Option<Entries<'_>>) -> Self {
         match old {
-            Some(old) => Self { physical: old.physical.to_vec(), hash: old.hash.to_vec() },
-            None => Self { physical: vec![U32::ZERO; fanout], hash: vec![[0; 32]; fanout] },
+            Some(old) => Self {
+                physical: old.physical.to_vec(),
+                hash: old.hash.to_vec(),
+            },
+            None => Self {
+                physical: vec![U32::ZERO; fanout],
+                hash: vec![[0; 32]; fanout],
+            },
         }
     }
 
@@ -135,12 +164,21 @@ impl NodeBuilder {
 
     /// Writes the page into `page`, which is zeroed; false when no entry is present.
     pub(crate) fn build(&self, level: u8, page: &mut [u8]) -> bool {
-        let present = self.physical.iter().filter(|physical| physical.get() != 0).count();
-        let header =
-            PageHeader { page_type: PageType::Map, kind: level, used: (present as u16).into(), reserved: [0; 4] };
+        let present = self
+            .physical
+            .iter()
+            .filter(|physical| physical.get() != 0)
+            .count();
+        let header = PageHeader {
+            page_type: PageType::Map,
+            kind: level,
+            used: (present as u16).into(),
+            reserved: [0; 4],
+        };
         header.write(page);
         let fanout = self.physical.len();
-        page[PAGE_HEADER_LEN..PAGE_HEADER_LEN + fanout * 4].copy_from_slice(self.physical.as_bytes());
+        page[PAGE_HEADER_LEN..PAGE_HEADER_LEN + fanout * 4]
+            .copy_from_slice(self.physical.as_bytes());
         page[PAGE_HEADER_LEN + fanout * 4..PAGE_HEADER_LEN + fanout * ENTRY_LEN]
             .copy_from_slice(self.hash.as_bytes());
         present > 0
@@ -158,7 +196,10 @@ mod tests {
             let at = |pages| MapShape::new(page_size, pages).unwrap();
             assert_eq!((at(1).height, at(1).root_entries), (0, 1));
             assert_eq!(at(root).height, 0);
-            assert_eq!((at(root + 1).height, at(root + 1).root_entries), (1, (root + 1).div_ceil(fanout) as usize));
+            assert_eq!(
+                (at(root + 1).height, at(root + 1).root_entries),
+                (1, (root + 1).div_ceil(fanout) as usize)
+            );
             assert_eq!(at(root * fanout).height, 1);
             assert_eq!(at(root * fanout + 1).height, 2);
         }

@@ -20,10 +20,16 @@ pub struct RecoveredFrames {
 impl RecoveredFrames {
     /// The payloads with their sequences, in order.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.areas.iter().flat_map(|area| Frames { bytes: area.bytes(), position: 0 }).map(|frame| {
-            let payload = &frame.bytes[FRAME_HEADER_LEN..];
-            (frame.sequence, payload)
-        })
+        self.areas
+            .iter()
+            .flat_map(|area| Frames {
+                bytes: area.bytes(),
+                position: 0,
+            })
+            .map(|frame| {
+                let payload = &frame.bytes[FRAME_HEADER_LEN..];
+                (frame.sequence, payload)
+            })
     }
 
     /// Whether there is nothing to replay.
@@ -46,10 +52,16 @@ impl AreaBytes {
             detail: format!("{len} bytes do not fit in memory here"),
         })?;
         if view.slice(offset, len).is_some() {
-            return Ok(Self::Mapped { view: view.clone(), offset, len });
+            return Ok(Self::Mapped {
+                view: view.clone(),
+                offset,
+                len,
+            });
         }
         let mut bytes = vec![0; len];
-        storage.read_at(offset, &mut bytes).map_err(PageError::io("read", offset))?;
+        storage
+            .read_at(offset, &mut bytes)
+            .map_err(PageError::io("read", offset))?;
         Ok(Self::Copied(bytes))
     }
 
@@ -80,7 +92,9 @@ struct Frame<'a> {
 }
 
 fn u64_at(bytes: &[u8], offset: usize) -> u64 {
-    bytes[offset..offset + 8].try_into().map_or(0, u64::from_le_bytes)
+    bytes[offset..offset + 8]
+        .try_into()
+        .map_or(0, u64::from_le_bytes)
 }
 
 impl<'a> Frame<'a> {
@@ -90,7 +104,9 @@ impl<'a> Frame<'a> {
         let header = rest.get(..FRAME_HEADER_LEN)?;
         let lengths = u64_at(header, 32);
         let length = (lengths >> 32) as usize;
-        let bytes = rest.get(..FRAME_HEADER_LEN.checked_add(length)?).filter(|_| length > 0)?;
+        let bytes = rest
+            .get(..FRAME_HEADER_LEN.checked_add(length)?)
+            .filter(|_| length > 0)?;
         Some(Self {
             bytes,
             checksum: u64_at(header, 0),
@@ -145,10 +161,24 @@ fn scan(bytes: &[u8]) -> Option<Scan> {
         if !continues || !frame.is_sound() {
             break;
         }
-        let last = JournalMark { sequence: frame.sequence, chain: frame.checksum };
-        let start =
-            scan.unwrap_or(Scan { first: frame.sequence, previous: frame.previous, last, end: 0, synced: 0, epoch: frame.epoch });
-        scan = Some(Scan { last, end: frames.position.min(bytes.len()), synced: start.synced.max(frame.synced), ..start });
+        let last = JournalMark {
+            sequence: frame.sequence,
+            chain: frame.checksum,
+        };
+        let start = scan.unwrap_or(Scan {
+            first: frame.sequence,
+            previous: frame.previous,
+            last,
+            end: 0,
+            synced: 0,
+            epoch: frame.epoch,
+        });
+        scan = Some(Scan {
+            last,
+            end: frames.position.min(bytes.len()),
+            synced: start.synced.max(frame.synced),
+            ..start
+        });
     }
     scan
 }
@@ -165,10 +195,17 @@ pub(crate) struct Recovery {
 }
 
 /// Finds the frames that continue the superblock.
-pub(crate) fn recover(storage: &dyn Storage, view: &View, superblock: &Superblock) -> Result<Recovery> {
+pub(crate) fn recover(
+    storage: &dyn Storage,
+    view: &View,
+    superblock: &Superblock,
+) -> Result<Recovery> {
     let mut recovery = Recovery {
         frames: RecoveredFrames::default(),
-        mark: JournalMark { sequence: superblock.drained, chain: superblock.chain },
+        mark: JournalMark {
+            sequence: superblock.drained,
+            chain: superblock.chain,
+        },
         synced: superblock.drained,
         epoch: 0,
         live: [None; 2],
@@ -176,17 +213,25 @@ pub(crate) fn recover(storage: &dyn Storage, view: &View, superblock: &Superbloc
     let shift = superblock.page_size.shift();
     let mut areas = Vec::new();
     for run in superblock.journal {
-        let bytes = AreaBytes::read(storage, view, u64::from(run.first) << shift, u64::from(run.pages) << shift)?;
+        let bytes = AreaBytes::read(
+            storage,
+            view,
+            u64::from(run.first) << shift,
+            u64::from(run.pages) << shift,
+        )?;
         areas.push((scan(bytes.bytes()), bytes));
     }
     let mut order = Vec::new();
     for _ in 0..2 {
         let next = areas.iter().position(|(scan, _)| {
             scan.is_some_and(|scan| {
-                Some(scan.first) == recovery.mark.sequence.checked_add(1) && scan.previous == recovery.mark.chain
+                Some(scan.first) == recovery.mark.sequence.checked_add(1)
+                    && scan.previous == recovery.mark.chain
             })
         });
-        let Some((area, scan)) = next.and_then(|area| Some((area, areas[area].0?))) else { break };
+        let Some((area, scan)) = next.and_then(|area| Some((area, areas[area].0?))) else {
+            break;
+        };
         recovery.mark = scan.last;
         recovery.synced = recovery.synced.max(scan.synced);
         recovery.live[area] = Some(scan.last.sequence);
@@ -194,7 +239,11 @@ pub(crate) fn recover(storage: &dyn Storage, view: &View, superblock: &Superbloc
     }
     for (area, (scan, bytes)) in areas.iter().enumerate() {
         recovery.epoch = recovery.epoch.max(scan.map_or(0, |scan| scan.epoch));
-        let from = if order.contains(&area) { scan.map_or(0, |scan| scan.end) } else { 0 };
+        let from = if order.contains(&area) {
+            scan.map_or(0, |scan| scan.end)
+        } else {
+            0
+        };
         check_nothing_missing(bytes.bytes(), from, recovery.mark.sequence)?;
     }
     let mut areas: Vec<_> = areas.into_iter().map(Some).collect();
@@ -212,13 +261,18 @@ fn check_nothing_missing(bytes: &[u8], from: usize, last: u64) -> Result<()> {
     // Forged headers could make each position hash the whole rest; honest ones need little.
     let mut budget = bytes.len().saturating_mul(4);
     for position in (from.next_multiple_of(FRAME_ALIGN)..bytes.len()).step_by(FRAME_ALIGN) {
-        let Some(frame) = Frame::peek(bytes, position) else { continue };
+        let Some(frame) = Frame::peek(bytes, position) else {
+            continue;
+        };
         if frame.sequence <= last || frame.synced <= last || frame.synced >= frame.sequence {
             continue;
         }
         budget = budget.saturating_sub(frame.bytes.len());
         if budget == 0 || frame.is_sound() {
-            return Err(PageError::JournalDamaged { missing: last.saturating_add(1), synced: frame.synced });
+            return Err(PageError::JournalDamaged {
+                missing: last.saturating_add(1),
+                synced: frame.synced,
+            });
         }
     }
     Ok(())
@@ -240,18 +294,29 @@ pub(crate) fn read_free_record(
             // The superblock's checks bound the run by the file's length.
             let offset = u64::from(run.first) << superblock.page_size.shift();
             let mut record = vec![0; bytes as usize];
-            storage.read_at(offset, &mut record).map_err(PageError::io("read", offset))?;
+            storage
+                .read_at(offset, &mut record)
+                .map_err(PageError::io("read", offset))?;
             if *blake3::hash(&record).as_bytes() != hash {
                 return Err(corrupt(run, "its hash is wrong".into()));
             }
             (record, run)
         }
     };
-    let (physical, logical) = free_runs::decode_record(&bytes, superblock.physical_pages, superblock.logical_pages)
-        .map_err(|detail| corrupt(run, detail))?;
-    for used in superblock.journal.into_iter().chain([run]).filter(|used| !used.is_empty()) {
+    let (physical, logical) =
+        free_runs::decode_record(&bytes, superblock.physical_pages, superblock.logical_pages)
+            .map_err(|detail| corrupt(run, detail))?;
+    for used in superblock
+        .journal
+        .into_iter()
+        .chain([run])
+        .filter(|used| !used.is_empty())
+    {
         if (used.first..used.first + used.pages).any(|page| physical.contains(page)) {
-            return Err(corrupt(run, format!("calls pages of the run {used:?} free, which is in use")));
+            return Err(corrupt(
+                run,
+                format!("calls pages of the run {used:?} free, which is in use"),
+            ));
         }
     }
     Ok((physical, logical, run))
@@ -264,12 +329,16 @@ pub(crate) fn choose_superblock(storage: &dyn Storage) -> Result<Superblock> {
 
     let len = storage.len().map_err(PageError::io("length", 0))?;
     if len == 0 {
-        return Err(PageError::NotADatabase { reason: "the file is empty (0 bytes)".into() });
+        return Err(PageError::NotADatabase {
+            reason: "the file is empty (0 bytes)".into(),
+        });
     }
     let read = |offset: u64, want: usize| -> Result<Vec<u8>> {
         let available = len.saturating_sub(offset).min(want as u64) as usize;
         let mut bytes = vec![0; available];
-        storage.read_at(offset, &mut bytes).map_err(PageError::io("read", offset))?;
+        storage
+            .read_at(offset, &mut bytes)
+            .map_err(PageError::io("read", offset))?;
         Ok(bytes)
     };
     let first = Superblock::decode(&read(0, 4096)?);
@@ -283,7 +352,10 @@ pub(crate) fn choose_superblock(storage: &dyn Storage) -> Result<Superblock> {
     for size in sizes {
         match Superblock::decode(&read(size.bytes() as u64, superblock_len(size))?) {
             Ok(second) if second.page_size == size => {
-                if best.as_ref().is_none_or(|best| best.sequence < second.sequence) {
+                if best
+                    .as_ref()
+                    .is_none_or(|best| best.sequence < second.sequence)
+                {
                     best = Some(second);
                 }
             }
@@ -293,19 +365,33 @@ pub(crate) fn choose_superblock(storage: &dyn Storage) -> Result<Superblock> {
     }
     if let Some(superblock) = best {
         let expected = u64::from(superblock.physical_pages) << superblock.page_size.shift();
-        return if len < expected { Err(PageError::Truncated { expected, found: len }) } else { Ok(superblock) };
+        return if len < expected {
+            Err(PageError::Truncated {
+                expected,
+                found: len,
+            })
+        } else {
+            Ok(superblock)
+        };
     }
     if let Err(SlotError::Version(found)) = first {
         version = Some(found);
     }
     Err(match (first, version) {
-        (_, Some(found)) => PageError::Version { found, supported: FORMAT_VERSION },
+        (_, Some(found)) => PageError::Version {
+            found,
+            supported: FORMAT_VERSION,
+        },
         (Err(SlotError::Malformed(detail)), _) => PageError::Corrupt {
             what: "superblock",
             physical: PhysicalPage(0),
             detail: format!("neither slot is sound; the first: {detail}"),
         },
-        (Err(SlotError::Zero), _) => PageError::NotADatabase { reason: "it begins with zeros".into() },
-        _ => PageError::NotADatabase { reason: "it does not begin with SHROOMDB".into() },
+        (Err(SlotError::Zero), _) => PageError::NotADatabase {
+            reason: "it begins with zeros".into(),
+        },
+        _ => PageError::NotADatabase {
+            reason: "it does not begin with SHROOMDB".into(),
+        },
     })
 }

@@ -129,7 +129,12 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    pub(crate) fn new(superblock: &Superblock, view: View, verified: Arc<VerifiedPages>, remember: bool) -> Self {
+    pub(crate) fn new(
+        superblock: &Superblock,
+        view: View,
+        verified: Arc<VerifiedPages>,
+        remember: bool,
+    ) -> Self {
         let shape = MapShape::new(superblock.page_size, superblock.logical_pages)
             .expect("the superblock was checked when it was read or made");
         Self {
@@ -140,7 +145,12 @@ impl Base {
             roots: superblock.roots,
             shape,
             fanout: map::fanout(superblock.page_size),
-            root_physical: superblock.root.physical.iter().map(|&physical| physical.into()).collect(),
+            root_physical: superblock
+                .root
+                .physical
+                .iter()
+                .map(|&physical| physical.into())
+                .collect(),
             root_hash: superblock.root.hash.clone(),
             view,
             verified,
@@ -149,13 +159,19 @@ impl Base {
     }
 
     fn root(&self) -> Entries<'_> {
-        Entries { physical: &self.root_physical, hash: &self.root_hash }
+        Entries {
+            physical: &self.root_physical,
+            hash: &self.root_hash,
+        }
     }
 
     #[inline]
     pub(crate) fn page(&self, page: LogicalPage) -> Result<&[u8]> {
         let (entries, index) = self.leaf(page.0)?;
-        let physical = entries.physical.get(index).map_or(0, |physical| physical.get());
+        let physical = entries
+            .physical
+            .get(index)
+            .map_or(0, |physical| physical.get());
         if physical == 0 || page.is_none() {
             return Err(self.unallocated(page.0));
         }
@@ -166,7 +182,10 @@ impl Base {
         let mut start = 0;
         let mut done = 0;
         while done < pages {
-            let number = first.0.checked_add(done).ok_or_else(|| self.unallocated(first.0))?;
+            let number = first
+                .0
+                .checked_add(done)
+                .ok_or_else(|| self.unallocated(first.0))?;
             let (entries, index) = self.leaf(number)?;
             for index in index..entries.physical.len() {
                 if done == pages {
@@ -186,7 +205,9 @@ impl Base {
             }
         }
         let len = pages as usize * self.page_size.bytes();
-        Ok(self.view.slice(u64::from(start) << self.page_size.shift(), len))
+        Ok(self
+            .view
+            .slice(u64::from(start) << self.page_size.shift(), len))
     }
 
     /// The level-0 entries that hold logical page `number`, and its index in them.
@@ -205,7 +226,10 @@ impl Base {
                 return Ok((entries, index));
             }
             rest %= span;
-            let physical = entries.physical.get(index).map_or(0, |physical| physical.get());
+            let physical = entries
+                .physical
+                .get(index)
+                .map_or(0, |physical| physical.get());
             if physical == 0 {
                 return Err(self.unallocated(number));
             }
@@ -215,18 +239,32 @@ impl Base {
     }
 
     #[inline]
-    fn node(&self, physical: u32, parent: Entries<'_>, index: usize, level: u8) -> Result<Entries<'_>> {
+    fn node(
+        &self,
+        physical: u32,
+        parent: Entries<'_>,
+        index: usize,
+        level: u8,
+    ) -> Result<Entries<'_>> {
         let fresh = !self.verified.contains(physical);
         let page = self.checked(physical, parent, index, LogicalPage::NONE)?;
         if fresh {
-            map::check_node(page, level, self.fanout).map_err(|detail| self.bad_node(physical, detail))?;
+            map::check_node(page, level, self.fanout)
+                .map_err(|detail| self.bad_node(physical, detail))?;
         }
-        map::node_entries(page, self.fanout).ok_or_else(|| self.bad_node(physical, "too short".into()))
+        map::node_entries(page, self.fanout)
+            .ok_or_else(|| self.bad_node(physical, "too short".into()))
     }
 
     /// The bytes of a physical page, verified against the hash at `index` of its referrer.
     #[inline]
-    fn checked(&self, physical: u32, referrer: Entries<'_>, index: usize, logical: LogicalPage) -> Result<&[u8]> {
+    fn checked(
+        &self,
+        physical: u32,
+        referrer: Entries<'_>,
+        index: usize,
+        logical: LogicalPage,
+    ) -> Result<&[u8]> {
         let offset = u64::from(physical) << self.page_size.shift();
         let bytes = self.view.slice(offset, self.page_size.bytes());
         let Some(bytes) = bytes.filter(|_| physical < self.physical_pages && physical >= 2) else {
@@ -239,10 +277,20 @@ impl Base {
     }
 
     #[cold]
-    fn verify(&self, physical: u32, bytes: &[u8], hash: Option<&[u8; 32]>, logical: LogicalPage) -> Result<()> {
+    fn verify(
+        &self,
+        physical: u32,
+        bytes: &[u8],
+        hash: Option<&[u8; 32]>,
+        logical: LogicalPage,
+    ) -> Result<()> {
         if hash != Some(blake3::hash(bytes).as_bytes()) {
             let offset = u64::from(physical) << self.page_size.shift();
-            return Err(PageError::HashMismatch { logical, physical: PhysicalPage(physical), offset });
+            return Err(PageError::HashMismatch {
+                logical,
+                physical: PhysicalPage(physical),
+                offset,
+            });
         }
         if self.remember {
             self.verified.insert(physical);
@@ -254,7 +302,8 @@ impl Base {
     pub(crate) fn verify_entry(&self, entry: &Entry, logical: LogicalPage) -> Result<&[u8]> {
         let offset = u64::from(entry.physical) << self.page_size.shift();
         let bytes = self.view.slice(offset, self.page_size.bytes());
-        let Some(bytes) = bytes.filter(|_| (2..self.physical_pages).contains(&entry.physical)) else {
+        let Some(bytes) = bytes.filter(|_| (2..self.physical_pages).contains(&entry.physical))
+        else {
             return Err(self.outside(entry.physical));
         };
         self.verify(entry.physical, bytes, Some(&entry.hash), logical)?;
@@ -272,7 +321,11 @@ impl Base {
         let mut entries = self.root();
         for at in (level..=self.shape.height).rev() {
             let digit = first / u64::from(self.span(at));
-            let digit = if at == self.shape.height { digit } else { digit % self.fanout as u64 } as usize;
+            let digit = if at == self.shape.height {
+                digit
+            } else {
+                digit % self.fanout as u64
+            } as usize;
             let entry = entries.get(digit);
             if at == level || entry.is_absent() {
                 return Ok(entry);
@@ -291,7 +344,9 @@ impl Base {
         let offset = u64::from(entry.physical) << self.page_size.shift();
         let page = self.view.slice(offset, self.page_size.bytes());
         let entries = page.and_then(|page| map::node_entries(page, self.fanout));
-        entries.map(Some).ok_or_else(|| self.outside(entry.physical))
+        entries
+            .map(Some)
+            .ok_or_else(|| self.outside(entry.physical))
     }
 
     pub(crate) fn root_entry(&self, index: usize) -> Entry {
@@ -299,12 +354,19 @@ impl Base {
     }
 
     fn span(&self, level: u8) -> u32 {
-        self.shape.spans.get(usize::from(level)).copied().unwrap_or(u32::MAX)
+        self.shape
+            .spans
+            .get(usize::from(level))
+            .copied()
+            .unwrap_or(u32::MAX)
     }
 
     #[cold]
     fn unallocated(&self, number: u32) -> PageError {
-        PageError::Unallocated { page: LogicalPage(number), limit: self.logical_pages }
+        PageError::Unallocated {
+            page: LogicalPage(number),
+            limit: self.logical_pages,
+        }
     }
 
     #[cold]
@@ -318,6 +380,10 @@ impl Base {
 
     #[cold]
     fn bad_node(&self, physical: u32, detail: String) -> PageError {
-        PageError::Corrupt { what: "page map node", physical: PhysicalPage(physical), detail }
+        PageError::Corrupt {
+            what: "page map node",
+            physical: PhysicalPage(physical),
+            detail,
+        }
     }
 }

@@ -75,10 +75,16 @@ impl PageStore {
         let len = 2 << page_size.shift();
         let bytes = superblock.encode();
         storage.shrink(0).map_err(PageError::io("shrink", 0))?;
-        storage.grow(len).map_err(|source| PageError::Full { from: 0, to: len, source })?;
+        storage.grow(len).map_err(|source| PageError::Full {
+            from: 0,
+            to: len,
+            source,
+        })?;
         for slot in [1, 0] {
             let offset = slot << page_size.shift();
-            storage.write_at(offset, &bytes).map_err(PageError::io("write", offset))?;
+            storage
+                .write_at(offset, &bytes)
+                .map_err(PageError::io("write", offset))?;
         }
         storage.sync().map_err(PageError::io("sync", 0))?;
         Self::open_with(storage, StoreOptions::default())
@@ -110,7 +116,8 @@ impl PageStore {
         };
         let mut record = Run::default();
         if !options.read_only {
-            (free.physical, free.logical, record) = recovery::read_free_record(&*storage, &superblock)?;
+            (free.physical, free.logical, record) =
+                recovery::read_free_record(&*storage, &superblock)?;
         }
         let mut allocation = Allocation::new(free);
         allocation.track(&base);
@@ -156,7 +163,9 @@ impl PageStore {
             return Ok(false);
         }
         let mut bytes = vec![0; len as usize];
-        storage.read_at(0, &mut bytes).map_err(PageError::io("read", 0))?;
+        storage
+            .read_at(0, &mut bytes)
+            .map_err(PageError::io("read", 0))?;
         // A torn creation consists of sectors that are zero or as a creation writes them.
         let torn_from = |size: PageSize| {
             let mut fresh = vec![0; 2 * size.bytes()];
@@ -166,14 +175,18 @@ impl PageStore {
             }
             let sectors = bytes.chunks(SECTOR).zip(fresh.chunks(SECTOR));
             bytes.len() <= fresh.len()
-                && sectors.clone().all(|(is, made)| is == &made[..is.len()] || is.iter().all(|&byte| byte == 0))
+                && sectors
+                    .clone()
+                    .all(|(is, made)| is == &made[..is.len()] || is.iter().all(|&byte| byte == 0))
         };
         Ok(PageSize::all().any(torn_from) && recovery::choose_superblock(storage).is_err())
     }
 
     /// The last committed state.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { base: Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)) }
+        Snapshot {
+            base: Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)),
+        }
     }
 
     /// Begins a transaction; waits while another one is open.
@@ -197,7 +210,12 @@ impl PageStore {
 
     /// Journal frames found at open that no checkpoint contains yet. Given once.
     pub fn take_recovered(&self) -> RecoveredFrames {
-        std::mem::take(&mut self.recovered.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut self
+                .recovered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Cuts the file's tail off that the last checkpoint left out, when no reader reaches into it any more.
@@ -221,7 +239,11 @@ impl PageStore {
             physical_pages: u64::from(free.physical_pages),
             free_pages: free.physical.pages(),
             pending_pages: writer.allocation.pending_pages(),
-            map_pages: if count_map { crate::verify::count_map_pages(&writer.base)? } else { 0 },
+            map_pages: if count_map {
+                crate::verify::count_map_pages(&writer.base)?
+            } else {
+                0
+            },
             journal_pages: writer.journal.iter().map(|run| u64::from(run.pages)).sum(),
             record_pages: u64::from(writer.record.pages),
             logical_pages: u64::from(free.logical_pages) - 1 - free.logical.pages(),
@@ -242,7 +264,11 @@ impl PageStore {
         if self.read_only {
             return Err(PageError::ReadOnly);
         }
-        if self.is_poisoned() { Err(PageError::Poisoned) } else { Ok(()) }
+        if self.is_poisoned() {
+            Err(PageError::Poisoned)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -255,13 +281,20 @@ impl PageStore {
 
     /// Carries out a cut of the tail, or takes it back while older readers reach into it.
     pub(crate) fn resolve_cut(&self, writer: &mut Writer) -> Result<()> {
-        let Some(cut) = writer.allocation.cut else { return Ok(()) };
+        let Some(cut) = writer.allocation.cut else {
+            return Ok(());
+        };
         let pages = writer.allocation.free.physical_pages;
         if writer.allocation.oldest_live() >= cut.sequence {
             let len = u64::from(pages) << self.page_size.shift();
-            self.storage.shrink(len).map_err(PageError::io("shrink", len))?;
+            self.storage
+                .shrink(len)
+                .map_err(PageError::io("shrink", len))?;
         } else {
-            let tail = Run { first: pages, pages: cut.from - pages };
+            let tail = Run {
+                first: pages,
+                pages: cut.from - pages,
+            };
             writer.allocation.free.physical_pages = cut.from;
             writer.allocation.defer(cut.sequence, vec![tail]);
         }
@@ -271,13 +304,16 @@ impl PageStore {
 
     pub(crate) fn publish(&self, base: Arc<Base>, superblock: &Superblock) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = base;
-        self.journal().release(superblock.journal, superblock.drained);
+        self.journal()
+            .release(superblock.journal, superblock.drained);
         self.synced.fetch_max(superblock.drained, Ordering::AcqRel);
     }
 
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.check_writable()?;
-        self.storage.write_at(offset, bytes).map_err(PageError::io("write", offset))
+        self.storage
+            .write_at(offset, bytes)
+            .map_err(PageError::io("write", offset))
     }
 
     /// A failed write of a superblock leaves the file's state unknown, so it poisons.
@@ -306,17 +342,25 @@ impl PageStore {
         self.check_writable()?;
         self.storage.sync().map_err(|source| {
             self.poison();
-            PageError::Io { operation: "sync", offset: 0, source }
+            PageError::Io {
+                operation: "sync",
+                offset: 0,
+                source,
+            }
         })
     }
 
     pub(crate) fn grow(&self, from: u64, to: u64) -> Result<()> {
         self.check_writable()?;
         self.storage.grow(to).map_err(|source| match source.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::FileTooLarge => {
-                PageError::Full { from, to, source }
-            }
-            _ => PageError::Io { operation: "grow", offset: to, source },
+            std::io::ErrorKind::StorageFull
+            | std::io::ErrorKind::QuotaExceeded
+            | std::io::ErrorKind::FileTooLarge => PageError::Full { from, to, source },
+            _ => PageError::Io {
+                operation: "grow",
+                offset: to,
+                source,
+            },
         })
     }
 
@@ -330,7 +374,9 @@ impl PageStore {
 }
 
 fn map_view(storage: &dyn Storage, page_size: PageSize, pages: u32) -> Result<View> {
-    storage.view(u64::from(pages) << page_size.shift()).map_err(PageError::io("map", 0))
+    storage
+        .view(u64::from(pages) << page_size.shift())
+        .map_err(PageError::io("map", 0))
 }
 
 /// The state of a new store.
@@ -341,7 +387,10 @@ fn empty_superblock(page_size: PageSize) -> Superblock {
         map_height: 0,
         logical_pages: 1,
         physical_pages: 2,
-        root: RootEntries { physical: vec![0], hash: vec![[0; 32]] },
+        root: RootEntries {
+            physical: vec![0],
+            hash: vec![[0; 32]],
+        },
         free: FreePlace::Inline(vec![0, 0]),
         journal: [Run::default(); 2],
         drained: 0,

@@ -20,7 +20,9 @@ const HASH_END: usize = 56;
 
 /// State that the layers above keep in the superblock, committed atomically with the pages.
 /// Opaque to this layer; all zero in a new store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
 #[repr(C)]
 pub struct Roots {
     /// Root of the segment layer.
@@ -33,7 +35,11 @@ pub struct Roots {
 
 impl Default for Roots {
     fn default() -> Self {
-        Self { seg: [0; 64], token: [0; 32], application: [0; 32] }
+        Self {
+            seg: [0; 64],
+            token: [0; 32],
+            application: [0; 32],
+        }
     }
 }
 
@@ -102,7 +108,11 @@ pub(crate) enum FreePlace {
     /// In the superblock's tail.
     Inline(Vec<u8>),
     /// In pages of its own.
-    Pages { run: Run, bytes: u32, hash: [u8; 32] },
+    Pages {
+        run: Run,
+        bytes: u32,
+        hash: [u8; 32],
+    },
 }
 
 /// Entries of the page map's root: physical pages and their hashes.
@@ -160,7 +170,10 @@ impl Superblock {
             FreePlace::Inline(record) => (0, 0, record.len() as u32, [0; 32]),
             FreePlace::Pages { run, bytes, hash } => (run.first, run.pages, *bytes, *hash),
         };
-        let run_bytes = |run: Run| RunBytes { first: run.first.into(), pages: run.pages.into() };
+        let run_bytes = |run: Run| RunBytes {
+            first: run.first.into(),
+            pages: run.pages.into(),
+        };
         let header = Header {
             magic: MAGIC,
             version: FORMAT_VERSION.into(),
@@ -201,17 +214,28 @@ impl Superblock {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, SlotError> {
         let malformed = |detail: String| SlotError::Malformed(detail);
         let Ok((header, _)) = Header::read_from_prefix(bytes) else {
-            return Err(malformed(format!("{} bytes, expected at least {HEADER_LEN}", bytes.len())));
+            return Err(malformed(format!(
+                "{} bytes, expected at least {HEADER_LEN}",
+                bytes.len()
+            )));
         };
         if header.magic != MAGIC {
             let zero = bytes.iter().all(|&byte| byte == 0);
-            return Err(if zero { SlotError::Zero } else { SlotError::NoMagic });
+            return Err(if zero {
+                SlotError::Zero
+            } else {
+                SlotError::NoMagic
+            });
         }
         if header.version.get() != FORMAT_VERSION {
             return Err(SlotError::Version(header.version.get()));
         }
-        let page_size = PageSize::from_shift(header.page_shift)
-            .ok_or_else(|| malformed(format!("page size 2^{}, expected 2^9 to 2^16", header.page_shift)))?;
+        let page_size = PageSize::from_shift(header.page_shift).ok_or_else(|| {
+            malformed(format!(
+                "page size 2^{}, expected 2^9 to 2^16",
+                header.page_shift
+            ))
+        })?;
         let bytes = bytes
             .get(..superblock_len(page_size))
             .ok_or_else(|| malformed("shorter than a superblock".into()))?;
@@ -231,19 +255,29 @@ impl Superblock {
         let logical_pages = header.logical_pages.get();
         let shape = MapShape::new(page_size, logical_pages);
         if shape.is_none_or(|shape| {
-            shape.height != header.map_height || shape.root_entries != header.root_entries.get() as usize
+            shape.height != header.map_height
+                || shape.root_entries != header.root_entries.get() as usize
         }) {
             return fail(format!(
                 "map height {} with {} root entries does not fit {logical_pages} logical pages",
                 header.map_height, header.root_entries
             ));
         }
-        let journal = header.journal.map(|run| Run { first: run.first.get(), pages: run.pages.get() });
-        let free_run = Run { first: header.free_first.get(), pages: header.free_pages.get() };
+        let journal = header.journal.map(|run| Run {
+            first: run.first.get(),
+            pages: run.pages.get(),
+        });
+        let free_run = Run {
+            first: header.free_first.get(),
+            pages: header.free_pages.get(),
+        };
         for run in [journal[0], journal[1], free_run] {
             let absent = run.first == 0 && run.pages == 0;
-            if !absent && (run.first < 2 || run.pages == 0 || run.end() > u64::from(physical_pages)) {
-                return fail(format!("run {run:?} outside the {physical_pages} pages of the file"));
+            if !absent && (run.first < 2 || run.pages == 0 || run.end() > u64::from(physical_pages))
+            {
+                return fail(format!(
+                    "run {run:?} outside the {physical_pages} pages of the file"
+                ));
             }
         }
         if physical_pages < 2 || logical_pages == 0 || header.sequence.get() == 0 {
@@ -254,20 +288,34 @@ impl Superblock {
         let room = Self::inline_room(page_size, entries);
         let free = if free_run.is_empty() {
             if free_bytes > room {
-                return fail(format!("inline free record of {free_bytes} bytes, room for {room}"));
+                return fail(format!(
+                    "inline free record of {free_bytes} bytes, room for {room}"
+                ));
             }
             FreePlace::Inline(tail[entries * 36..entries * 36 + free_bytes].to_vec())
         } else {
             let capacity = u64::from(free_run.pages) * page_size.bytes() as u64;
             if free_bytes as u64 > capacity {
-                return fail(format!("free record of {free_bytes} bytes in {capacity} bytes of pages"));
+                return fail(format!(
+                    "free record of {free_bytes} bytes in {capacity} bytes of pages"
+                ));
             }
-            FreePlace::Pages { run: free_run, bytes: header.free_bytes.get(), hash: header.free_hash }
+            FreePlace::Pages {
+                run: free_run,
+                bytes: header.free_bytes.get(),
+                hash: header.free_hash,
+            }
         };
         let (physical, rest) = tail.split_at(entries * 4);
         let root = RootEntries {
-            physical: physical.chunks_exact(4).map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect(),
-            hash: rest[..entries * 32].chunks_exact(32).map(|c| std::array::from_fn(|i| c[i])).collect(),
+            physical: physical
+                .chunks_exact(4)
+                .map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]))
+                .collect(),
+            hash: rest[..entries * 32]
+                .chunks_exact(32)
+                .map(|c| std::array::from_fn(|i| c[i]))
+                .collect(),
         };
         Ok(Self {
             page_size,
@@ -314,12 +362,19 @@ mod tests {
             map_height: 0,
             logical_pages: 4,
             physical_pages: 9,
-            root: RootEntries { physical: vec![0, 3, 4, 5], hash: vec![[0; 32], [1; 32], [2; 32], [3; 32]] },
+            root: RootEntries {
+                physical: vec![0, 3, 4, 5],
+                hash: vec![[0; 32], [1; 32], [2; 32], [3; 32]],
+            },
             free: FreePlace::Inline(vec![1, 6, 1, 0]),
             journal: [Run { first: 7, pages: 1 }, Run { first: 8, pages: 1 }],
             drained: 11,
             chain: 12,
-            roots: Roots { seg: [5; 64], token: [6; 32], application: [7; 32] },
+            roots: Roots {
+                seg: [5; 64],
+                token: [6; 32],
+                application: [7; 32],
+            },
         }
     }
 
@@ -350,7 +405,10 @@ mod tests {
             damaged[offset] ^= 0x80;
             let hash = hash_of(&damaged);
             damaged[HASH_START..HASH_END].copy_from_slice(&hash);
-            assert!(matches!(Superblock::decode(&damaged), Err(SlotError::Malformed(_))), "byte {offset}");
+            assert!(
+                matches!(Superblock::decode(&damaged), Err(SlotError::Malformed(_))),
+                "byte {offset}"
+            );
         }
     }
 }

@@ -85,7 +85,8 @@ impl<'s> PageTxn<'s> {
     /// [`PageError::TooManyPages`].
     pub fn allocate(&mut self) -> Result<LogicalPage> {
         let page = self.allocate_numbers(1)?;
-        self.dirty.insert(page.0, vec![0; self.page_size().bytes()].into());
+        self.dirty
+            .insert(page.0, vec![0; self.page_size().bytes()].into());
         Ok(page)
     }
 
@@ -96,7 +97,10 @@ impl<'s> PageTxn<'s> {
     /// [`PageError::TooManyPages`]; [`PageError::Misuse`] for 0 pages.
     pub fn allocate_run(&mut self, pages: u32) -> Result<LogicalPage> {
         if pages == 0 {
-            return Err(PageError::Misuse { what: "pages", detail: "a run has at least one page".into() });
+            return Err(PageError::Misuse {
+                what: "pages",
+                detail: "a run has at least one page".into(),
+            });
         }
         let first = self.allocate_numbers(pages)?;
         self.unwritten.insert(first.0, pages);
@@ -111,7 +115,8 @@ impl<'s> PageTxn<'s> {
         if pages == 0 || end.0 > self.free.logical_pages || end.is_none() {
             return Ok(false);
         }
-        let beyond = (u64::from(end.0) + u64::from(pages)).saturating_sub(u64::from(self.free.logical_pages));
+        let beyond = (u64::from(end.0) + u64::from(pages))
+            .saturating_sub(u64::from(self.free.logical_pages));
         let beyond = (beyond as u32).min(pages);
         let inside = pages - beyond;
         if inside > 0 && !self.free.logical.take_exact(end.0, inside) {
@@ -131,16 +136,26 @@ impl<'s> PageTxn<'s> {
     pub fn write_run(&mut self, first: LogicalPage, bytes: &[u8]) -> Result<()> {
         let page_len = self.page_size().bytes();
         let pages = (bytes.len() / page_len) as u32;
-        if !bytes.len().is_multiple_of(page_len) || pages == 0 || !self.unwritten.take_exact(first.0, pages) {
-            let detail = format!("{} bytes at {first} are not whole pages of an unwritten run", bytes.len());
-            return Err(PageError::Misuse { what: "run", detail });
+        if !bytes.len().is_multiple_of(page_len)
+            || pages == 0
+            || !self.unwritten.take_exact(first.0, pages)
+        {
+            let detail = format!(
+                "{} bytes at {first} are not whole pages of an unwritten run",
+                bytes.len()
+            );
+            return Err(PageError::Misuse {
+                what: "run",
+                detail,
+            });
         }
         let mut logical = first.0;
         let mut rest = bytes;
         while !rest.is_empty() {
             let run = self.take_physical_run((rest.len() / page_len) as u32)?;
             let (now, later) = rest.split_at(run.pages as usize * page_len);
-            self.store.write(u64::from(run.first) << self.page_size().shift(), now)?;
+            self.store
+                .write(u64::from(run.first) << self.page_size().shift(), now)?;
             let hashes = crate::commit::hash_pages(now, page_len);
             for (physical, hash) in (run.first..).zip(hashes) {
                 self.placed.insert(logical, Entry { physical, hash });
@@ -158,7 +173,10 @@ impl<'s> PageTxn<'s> {
     pub fn free(&mut self, page: LogicalPage) -> Result<()> {
         let held = self.dirty.remove(&page.0).is_some() || self.unwritten.take_exact(page.0, 1);
         if !held && !self.is_allocated(page)? {
-            return Err(PageError::Unallocated { page, limit: self.free.logical_pages });
+            return Err(PageError::Unallocated {
+                page,
+                limit: self.free.logical_pages,
+            });
         }
         self.displace(page.0);
         self.free.logical.insert(page.0, 1);
@@ -179,7 +197,8 @@ impl<'s> PageTxn<'s> {
         let dirty = std::mem::take(&mut self.dirty);
         let page_len = self.page_size().bytes();
         let mut pages = dirty.iter().peekable();
-        let mut buffer = Vec::with_capacity(dirty.len().saturating_mul(page_len).min(WRITE_BYTES_MAX));
+        let mut buffer =
+            Vec::with_capacity(dirty.len().saturating_mul(page_len).min(WRITE_BYTES_MAX));
         while pages.peek().is_some() {
             let first = self.take_physical()?;
             let mut count = 0;
@@ -194,7 +213,8 @@ impl<'s> PageTxn<'s> {
                     break;
                 }
             }
-            self.store.write(u64::from(first) << self.page_size().shift(), &buffer)?;
+            self.store
+                .write(u64::from(first) << self.page_size().shift(), &buffer)?;
             let hashes = crate::commit::hash_pages(&buffer, page_len);
             for ((logical, physical), hash) in numbers.into_iter().zip(first..).zip(hashes) {
                 self.placed.insert(logical, Entry { physical, hash });
@@ -244,7 +264,10 @@ impl<'s> PageTxn<'s> {
                 let tail = self.free.physical.iter().next_back();
                 let tail = tail.filter(|&(first, len)| first + len == self.free.physical_pages);
                 self.grow(pages - tail.map_or(0, |(_, len)| len))?;
-                self.free.physical.take_run(pages).expect("the file was grown")
+                self.free
+                    .physical
+                    .take_run(pages)
+                    .expect("the file was grown")
             }
         };
         for page in first..first + pages {
@@ -259,14 +282,20 @@ impl<'s> PageTxn<'s> {
         let ample = pages.max((from / 16).clamp(4, 16_384));
         let shift = self.page_size().shift();
         let target = |pages: u32| from.checked_add(pages).filter(|&to| to < u32::MAX);
-        let too_many = PageError::TooManyPages { limit: u32::MAX - 1 };
+        let too_many = PageError::TooManyPages {
+            limit: u32::MAX - 1,
+        };
         let to = target(ample).or_else(|| target(pages)).ok_or(too_many)?;
-        let to = match self.store.grow(u64::from(from) << shift, u64::from(to) << shift) {
+        let to = match self
+            .store
+            .grow(u64::from(from) << shift, u64::from(to) << shift)
+        {
             Ok(()) => to,
             // Near a full disk the least that serves may still fit.
             Err(PageError::Full { .. }) if ample > pages => {
                 let to = from + pages;
-                self.store.grow(u64::from(from) << shift, u64::from(to) << shift)?;
+                self.store
+                    .grow(u64::from(from) << shift, u64::from(to) << shift)?;
                 to
             }
             Err(error) => return Err(error),
@@ -300,7 +329,9 @@ impl<'s> PageTxn<'s> {
     fn extend_numbers(&mut self, pages: u32) -> Result<()> {
         let next = self.free.logical_pages.checked_add(pages);
         let fits = next.filter(|&next| crate::map::MapShape::new(self.page_size(), next).is_some());
-        self.free.logical_pages = fits.ok_or(PageError::TooManyPages { limit: u32::MAX - 1 })?;
+        self.free.logical_pages = fits.ok_or(PageError::TooManyPages {
+            limit: u32::MAX - 1,
+        })?;
         Ok(())
     }
 
@@ -340,7 +371,10 @@ impl PageRead for PageTxn<'_> {
             return Ok(bytes.expect("the view covers the pages written"));
         }
         if self.removed.contains(&page.0) {
-            return Err(PageError::Unallocated { page, limit: self.free.logical_pages });
+            return Err(PageError::Unallocated {
+                page,
+                limit: self.free.logical_pages,
+            });
         }
         self.base.page(page)
     }
@@ -349,7 +383,10 @@ impl PageRead for PageTxn<'_> {
         let changed = self.dirty.contains_key(&page.0)
             || self.placed.contains_key(&page.0)
             || self.unwritten.contains(page.0);
-        Ok(changed || (!self.removed.contains(&page.0) && !self.base.entry(0, page.0)?.is_absent()))
+        Ok(
+            changed
+                || (!self.removed.contains(&page.0) && !self.base.entry(0, page.0)?.is_absent()),
+        )
     }
 
     fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>> {
@@ -357,6 +394,10 @@ impl PageRead for PageTxn<'_> {
         let changed = self.dirty.range(numbers.clone()).next().is_some()
             || self.placed.range(numbers.clone()).next().is_some()
             || self.removed.range(numbers).next().is_some();
-        if changed { Ok(None) } else { self.base.run(first, pages) }
+        if changed {
+            Ok(None)
+        } else {
+            self.base.run(first, pages)
+        }
     }
 }

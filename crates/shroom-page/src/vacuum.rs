@@ -10,7 +10,7 @@ use crate::map::Entry;
 use crate::snapshot::Base;
 use crate::store::PageStore;
 use crate::superblock::Roots;
-use crate::{LogicalPage, Result};
+use crate::{LogicalPage, Result, Snapshot};
 
 /// The first pass moves what lies beyond the data's size, the second what the first had to write there, the third
 /// what the second's map pages left; later passes would gain nothing.
@@ -18,11 +18,12 @@ const PASSES_MAX: usize = 4;
 
 impl PageStore {
     /// Moves pages from the end of the file into free places, and cuts the file. Costs a few commits and the bytes
-    /// of the pages moved. Does nothing when there is nothing to gain.
+    /// of the pages moved. Does nothing when there is nothing to gain. `published` is given each new state, so that its
+    /// caller can let go of the one before.
     ///
     /// # Errors
     /// As [`commit`](crate::PageTxn::commit).
-    pub fn vacuum(&self) -> Result<()> {
+    pub fn vacuum(&self, published: &mut dyn FnMut(Snapshot)) -> Result<()> {
         for _ in 0..PASSES_MAX {
             let mut txn = self.begin()?;
             let free = txn.free.physical.pages();
@@ -36,7 +37,7 @@ impl PageStore {
             }
             txn.trim = true;
             let roots: Roots = txn.base.roots;
-            txn.commit(roots)?;
+            published(txn.commit(roots)?);
             self.cut_tail()?;
         }
         Ok(())
@@ -72,7 +73,14 @@ fn pages_beyond(base: &Arc<Base>, target: u32) -> Result<BTreeSet<u32>> {
     let mut pages = BTreeSet::new();
     let root = base.shape.height;
     for index in 0..base.root_physical.len() as u32 {
-        collect(base, root, index, base.root_entry(index as usize), target, &mut pages)?;
+        collect(
+            base,
+            root,
+            index,
+            base.root_entry(index as usize),
+            target,
+            &mut pages,
+        )?;
     }
     Ok(pages)
 }
@@ -96,7 +104,9 @@ fn collect(
         }
         return Ok(Some(index));
     }
-    let Some(entries) = base.node_at(level - 1, index)? else { return Ok(None) };
+    let Some(entries) = base.node_at(level - 1, index)? else {
+        return Ok(None);
+    };
     let mut some = None;
     for digit in 0..base.fanout {
         let child = index * base.fanout as u32 + digit as u32;

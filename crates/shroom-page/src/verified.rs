@@ -20,7 +20,10 @@ impl VerifiedPages {
         let words = (pages as usize).div_ceil(64).next_power_of_two().max(8);
         // With checks off, every page counts as verified from the start.
         let word = if check == ReadCheck::Off { u64::MAX } else { 0 };
-        Self { words: (0..words).map(|_| AtomicU64::new(word)).collect(), check }
+        Self {
+            words: (0..words).map(|_| AtomicU64::new(word)).collect(),
+            check,
+        }
     }
 
     /// A larger copy.

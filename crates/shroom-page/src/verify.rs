@@ -73,7 +73,11 @@ impl PageStore {
     /// I/O errors. What is wrong with the bytes is in the report.
     pub fn verify(&self) -> Result<PageReport> {
         let base = self.snapshot().base;
-        let mut walk = Walk { base: &base, used: BTreeMap::new(), report: PageReport::default() };
+        let mut walk = Walk {
+            base: &base,
+            used: BTreeMap::new(),
+            report: PageReport::default(),
+        };
         for index in 0..base.root_physical.len() as u32 {
             walk.visit(base.shape.height, index, base.root_entry(index as usize));
         }
@@ -81,8 +85,12 @@ impl PageStore {
         let superblock = recovery::choose_superblock(self.storage())?;
         if superblock.sequence == base.sequence {
             match recovery::read_free_record(self.storage(), &superblock) {
-                Ok((physical, logical, record)) => walk.account(&physical, &logical, record, superblock.journal),
-                Err(error) if error.is_corruption() => walk.find(0, LogicalPage::NONE, error.to_string()),
+                Ok((physical, logical, record)) => {
+                    walk.account(&physical, &logical, record, superblock.journal)
+                }
+                Err(error) if error.is_corruption() => {
+                    walk.find(0, LogicalPage::NONE, error.to_string())
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -92,29 +100,49 @@ impl PageStore {
 
 impl Walk<'_> {
     fn find(&mut self, physical: u32, logical: LogicalPage, detail: String) {
-        self.report.findings.push(PageFinding { physical: PhysicalPage(physical), logical, detail });
+        self.report.findings.push(PageFinding {
+            physical: PhysicalPage(physical),
+            logical,
+            detail,
+        });
     }
 
     fn visit(&mut self, level: u8, index: u32, entry: Entry) {
         if entry.is_absent() {
             if entry != Entry::ABSENT {
-                self.find(0, LogicalPage::NONE, format!("absent map entry {index} of level {level} has a hash"));
+                self.find(
+                    0,
+                    LogicalPage::NONE,
+                    format!("absent map entry {index} of level {level} has a hash"),
+                );
             }
             return;
         }
-        let logical = if level == 0 { LogicalPage(index) } else { LogicalPage::NONE };
+        let logical = if level == 0 {
+            LogicalPage(index)
+        } else {
+            LogicalPage::NONE
+        };
         let base = self.base;
         let page = match base.verify_entry(&entry, logical) {
             Ok(page) => page,
             Err(error) => return self.find(entry.physical, logical, error.to_string()),
         };
         if let Some(other) = self.used.insert(entry.physical, logical) {
-            self.find(entry.physical, logical, format!("reached twice (also as logical page {other})"));
+            self.find(
+                entry.physical,
+                logical,
+                format!("reached twice (also as logical page {other})"),
+            );
         }
         if level == 0 {
             self.report.logical_pages += 1;
             if index == 0 || index >= base.logical_pages {
-                self.find(entry.physical, logical, format!("mapped, but numbers are 1 to {}", base.logical_pages));
+                self.find(
+                    entry.physical,
+                    logical,
+                    format!("mapped, but numbers are 1 to {}", base.logical_pages),
+                );
             }
             return;
         }
@@ -122,9 +150,14 @@ impl Walk<'_> {
         if let Err(detail) = map::check_node(page, level - 1, base.fanout) {
             return self.find(entry.physical, logical, detail);
         }
-        let Some(entries) = map::node_entries(page, base.fanout) else { return };
+        let Some(entries) = map::node_entries(page, base.fanout) else {
+            return;
+        };
         for digit in 0..base.fanout {
-            match index.checked_mul(base.fanout as u32).and_then(|first| first.checked_add(digit as u32)) {
+            match index
+                .checked_mul(base.fanout as u32)
+                .and_then(|first| first.checked_add(digit as u32))
+            {
                 Some(child) => self.visit(level - 1, child, entries.get(digit)),
                 None => return,
             }
@@ -138,12 +171,21 @@ impl Walk<'_> {
         for run in journal.into_iter().chain([record]) {
             for page in run.first..run.first + run.pages {
                 if self.used.insert(page, LogicalPage::NONE).is_some() {
-                    self.find(page, LogicalPage::NONE, "used by the map and by a run of the superblock".into());
+                    self.find(
+                        page,
+                        LogicalPage::NONE,
+                        "used by the map and by a run of the superblock".into(),
+                    );
                 }
             }
         }
         let mut expected = 2;
-        let used: Vec<u32> = self.used.keys().copied().chain([self.base.physical_pages]).collect();
+        let used: Vec<u32> = self
+            .used
+            .keys()
+            .copied()
+            .chain([self.base.physical_pages])
+            .collect();
         for page in used {
             for free in expected..page {
                 if !physical.contains(free) {
@@ -151,14 +193,25 @@ impl Walk<'_> {
                 }
             }
             if physical.contains(page) {
-                self.find(page, LogicalPage::NONE, "used, but in the free record".into());
+                self.find(
+                    page,
+                    LogicalPage::NONE,
+                    "used, but in the free record".into(),
+                );
             }
             expected = page.saturating_add(1);
         }
         for number in 1..self.base.logical_pages {
-            let mapped = self.base.entry(0, number).is_ok_and(|entry| !entry.is_absent());
+            let mapped = self
+                .base
+                .entry(0, number)
+                .is_ok_and(|entry| !entry.is_absent());
             if mapped == logical.contains(number) {
-                let detail = if mapped { "mapped, but its number is free" } else { "neither mapped nor free" };
+                let detail = if mapped {
+                    "mapped, but its number is free"
+                } else {
+                    "neither mapped nor free"
+                };
                 self.find(0, LogicalPage(number), detail.into());
             }
         }
@@ -169,7 +222,9 @@ impl Walk<'_> {
 pub(crate) fn count_map_pages(base: &Base) -> Result<u64> {
     let mut count = 0;
     for level in 1..=base.shape.height {
-        let nodes = base.logical_pages.div_ceil(base.shape.spans[usize::from(level)]);
+        let nodes = base
+            .logical_pages
+            .div_ceil(base.shape.spans[usize::from(level)]);
         for index in 0..nodes {
             count += u64::from(!base.entry(level, index)?.is_absent());
         }

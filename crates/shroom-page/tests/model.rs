@@ -46,15 +46,24 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 type Model = BTreeMap<LogicalPage, u8>;
 
 fn pick(model: &Model, at: u16) -> Option<LogicalPage> {
-    model.keys().nth(usize::from(at) % model.len().max(1)).copied()
+    model
+        .keys()
+        .nth(usize::from(at) % model.len().max(1))
+        .copied()
 }
 
 fn check(pages: &impl PageRead, model: &Model) {
     for number in 0..pages.logical_pages() + 2 {
         let page = LogicalPage(number);
         match model.get(&page) {
-            Some(fill) => assert!(pages.page(page).unwrap().iter().all(|byte| byte == fill), "{page}"),
-            None => assert!(pages.page(page).is_err() && !pages.is_allocated(page).unwrap(), "{page}"),
+            Some(fill) => assert!(
+                pages.page(page).unwrap().iter().all(|byte| byte == fill),
+                "{page}"
+            ),
+            None => assert!(
+                pages.page(page).is_err() && !pages.is_allocated(page).unwrap(),
+                "{page}"
+            ),
         }
     }
     for (&page, fill) in model {
@@ -70,7 +79,11 @@ fn check(pages: &impl PageRead, model: &Model) {
 }
 
 fn roots(stamp: u8) -> Roots {
-    Roots { seg: [stamp; 64], token: [stamp; 32], application: [stamp; 32] }
+    Roots {
+        seg: [stamp; 64],
+        token: [stamp; 32],
+        application: [stamp; 32],
+    }
 }
 
 struct World {
@@ -99,14 +112,16 @@ impl World {
             }
             match last {
                 None => break,
-                Some(Op::Snapshot) => self.snapshots.push((self.store.snapshot(), self.committed.clone())),
+                Some(Op::Snapshot) => self
+                    .snapshots
+                    .push((self.store.snapshot(), self.committed.clone())),
                 Some(Op::DropSnapshot) => drop(self.snapshots.pop()),
                 Some(Op::Reopen) => {
                     self.snapshots.clear();
                     self.store = Arc::new(PageStore::open(Arc::clone(&self.storage)).unwrap());
                 }
                 Some(Op::Vacuum) => {
-                    self.store.vacuum().unwrap();
+                    self.store.vacuum(&mut drop).unwrap();
                     if self.snapshots.is_empty() {
                         let stats = self.store.stats(true).unwrap();
                         assert!(stats.free_pages <= 3, "{stats:?}");
@@ -138,7 +153,8 @@ impl World {
                 }
                 Op::AllocateRun(pages, fill) => {
                     let first = txn.allocate_run(u32::from(pages)).unwrap();
-                    txn.write_run(first, &vec![fill; page_len * usize::from(pages)]).unwrap();
+                    txn.write_run(first, &vec![fill; page_len * usize::from(pages)])
+                        .unwrap();
                     for page in first.0..first.0 + u32::from(pages) {
                         assert!(live.insert(LogicalPage(page), fill).is_none());
                     }
@@ -146,8 +162,12 @@ impl World {
                 Op::Extend(at, pages, fill) => {
                     let Some(page) = pick(live, at) else { continue };
                     let numbers = page.0 + 1..page.0 + 1 + u32::from(pages);
-                    let free = numbers.clone().all(|number| !live.contains_key(&LogicalPage(number)));
-                    let extended = txn.extend_run(LogicalPage(page.0 + 1), u32::from(pages)).unwrap();
+                    let free = numbers
+                        .clone()
+                        .all(|number| !live.contains_key(&LogicalPage(number)));
+                    let extended = txn
+                        .extend_run(LogicalPage(page.0 + 1), u32::from(pages))
+                        .unwrap();
                     assert_eq!(extended, free);
                     if extended {
                         let bytes = vec![fill; page_len * usize::from(pages)];
@@ -166,7 +186,9 @@ impl World {
                     live.remove(&page);
                 }
                 Op::Spill => txn.spill().unwrap(),
-                Op::Journal(pages) => txn.set_journal_area(usize::from(pages % 2), u32::from(pages / 2 % 5)),
+                Op::Journal(pages) => {
+                    txn.set_journal_area(usize::from(pages % 2), u32::from(pages / 2 % 5))
+                }
                 _ => {
                     check(&txn, live);
                     if matches!(op, Op::Abort) {
@@ -186,7 +208,14 @@ fn run(page_size: PageSize, ops: &[Op]) -> Vec<u8> {
     let memory = MemoryStorage::new();
     let storage: Arc<dyn Storage> = Arc::new(memory.clone());
     let store = Arc::new(PageStore::create(Arc::clone(&storage), page_size).unwrap());
-    World { storage, store, committed: Model::new(), stamp: 0, snapshots: Vec::new() }.run(ops);
+    World {
+        storage,
+        store,
+        committed: Model::new(),
+        stamp: 0,
+        snapshots: Vec::new(),
+    }
+    .run(ops);
     memory.to_bytes()
 }
 
@@ -229,8 +258,12 @@ fn map_grows_and_shrinks() {
         let report = store.verify().unwrap();
         assert!(report.is_sound(), "{:?}", report.findings);
     }
-    store.vacuum().unwrap();
-    assert_eq!(storage.len().unwrap(), 1024, "an empty store is two superblocks");
+    store.vacuum(&mut drop).unwrap();
+    assert_eq!(
+        storage.len().unwrap(),
+        1024,
+        "an empty store is two superblocks"
+    );
 }
 
 #[test]
@@ -248,7 +281,9 @@ fn journal_frames_are_recovered_in_order() {
         let payload = vec![number as u8; 1 + (number as usize * 37) % 200];
         let sequence = match store.journal_append(&payload).unwrap() {
             Some(sequence) => sequence,
-            None if store.journal_rotate().unwrap() => store.journal_append(&payload).unwrap().unwrap(),
+            None if store.journal_rotate().unwrap() => {
+                store.journal_append(&payload).unwrap().unwrap()
+            }
             None => break,
         };
         assert_eq!(sequence, number + 1);
@@ -258,9 +293,15 @@ fn journal_frames_are_recovered_in_order() {
     drop(store);
     let store = PageStore::open(Arc::clone(&storage)).unwrap();
     let frames = store.take_recovered();
-    let recovered: Vec<_> = frames.iter().map(|(sequence, payload)| (sequence, payload.to_vec())).collect();
+    let recovered: Vec<_> = frames
+        .iter()
+        .map(|(sequence, payload)| (sequence, payload.to_vec()))
+        .collect();
     assert_eq!(recovered, written);
-    assert!(!store.journal_rotate().unwrap(), "both areas hold live frames");
+    assert!(
+        !store.journal_rotate().unwrap(),
+        "both areas hold live frames"
+    );
     let mut txn = store.begin().unwrap();
     txn.set_drained(store.journal_mark());
     txn.commit(Roots::default()).unwrap();
@@ -289,7 +330,11 @@ fn damage_before_the_synced_mark_is_reported() {
     }
     drop(store);
     let bytes = memory.to_bytes();
-    let area = bytes.windows(3).position(|window| window == b"one").unwrap() - 40;
+    let area = bytes
+        .windows(3)
+        .position(|window| window == b"one")
+        .unwrap()
+        - 40;
     for offset in area..area + 3 * 48 {
         let mut damaged = bytes.clone();
         damaged[offset] ^= 1;
@@ -297,11 +342,18 @@ fn damage_before_the_synced_mark_is_reported() {
         let padding = (offset - area) % 48 >= 43;
         if offset < area + 96 && !padding {
             // Frames one and two: frame three says that two was synced.
-            assert!(opened.is_err_and(|error| error.is_corruption()), "byte {offset}");
+            assert!(
+                opened.is_err_and(|error| error.is_corruption()),
+                "byte {offset}"
+            );
         } else {
             // The last frame's damage looks like a torn tail.
             let expected = if padding { 3 } else { 2 };
-            assert_eq!(opened.unwrap().take_recovered().iter().count(), expected, "byte {offset}");
+            assert_eq!(
+                opened.unwrap().take_recovered().iter().count(),
+                expected,
+                "byte {offset}"
+            );
         }
     }
 }

@@ -33,7 +33,10 @@ impl SegmentAddr {
 
     /// The address stored as `bytes`.
     pub fn from_bytes([a, b, c, d, e, f]: [u8; Self::LEN]) -> Self {
-        Self { page: LogicalPage(u32::from_le_bytes([a, b, c, d])), offset: u16::from_le_bytes([e, f]) }
+        Self {
+            page: LogicalPage(u32::from_le_bytes([a, b, c, d])),
+            offset: u16::from_le_bytes([e, f]),
+        }
     }
 }
 

@@ -37,12 +37,19 @@ impl<'p, R: PageRead> Blob<'p, R> {
         Self::over(pages, ChainReader::recording(pages, head), head, length)
     }
 
-    fn over(pages: &'p R, mut chain: ChainReader<'p, R>, head: SegmentAddr, length: u64) -> Result<Self> {
+    fn over(
+        pages: &'p R,
+        mut chain: ChainReader<'p, R>,
+        head: SegmentAddr,
+        length: u64,
+    ) -> Result<Self> {
         let fault = |detail: String| Err(SegError::Blob { addr: head, detail });
         let (room, page_bytes) = (store_bytes(pages), pages.page_size().bytes() as u64);
         let count = u16::from_le_bytes(chain.array()?);
         if length > room || u64::from(count) * EXTENT_LEN as u64 > room {
-            return fault(format!("{length} bytes in {count} extents, but the store has {room} bytes"));
+            return fault(format!(
+                "{length} bytes in {count} extents, but the store has {room} bytes"
+            ));
         }
         let mut extents = Vec::new();
         let mut extent_pages = 0;
@@ -52,7 +59,10 @@ impl<'p, R: PageRead> Blob<'p, R> {
             let limit = u64::from(pages.logical_pages());
             extent_pages += u64::from(extent.pages);
             if extent.first.is_none() || extent.pages == 0 || end > limit || extent_pages > limit {
-                return fault(format!("extent of {} pages at {}, of {limit}", extent.pages, extent.first));
+                return fault(format!(
+                    "extent of {} pages at {}, of {limit}",
+                    extent.pages, extent.first
+                ));
             }
             extents.push(extent);
         }
@@ -62,7 +72,13 @@ impl<'p, R: PageRead> Blob<'p, R> {
             return fault(format!("{held} bytes in extents for a value of {length}"));
         }
         let extent_bytes = held.min(length);
-        Ok(Self { extents, extent_bytes, padding, tail_bytes: length - extent_bytes, chain })
+        Ok(Self {
+            extents,
+            extent_bytes,
+            padding,
+            tail_bytes: length - extent_bytes,
+            chain,
+        })
     }
 }
 
@@ -104,7 +120,11 @@ pub fn blob_read<R: PageRead>(
 ) -> Result<()> {
     let end = offset.saturating_add(buffer.len() as u64);
     if end > length {
-        return Err(SegError::Range { offset, end, length });
+        return Err(SegError::Range {
+            offset,
+            end,
+            length,
+        });
     }
     let mut blob = Blob::open(pages, head, length)?;
     let page_bytes = pages.page_size().bytes() as u64;
@@ -161,8 +181,17 @@ pub fn blob_pages<R: PageRead>(pages: &R, head: SegmentAddr, length: u64) -> Res
         tail -= blob.chain.take(tail)?.len() as u64;
     }
     blob.chain.end()?;
-    let extent_pages: u64 = blob.extents.iter().map(|extent| u64::from(extent.pages)).sum();
-    let mut storage: Vec<_> = blob.chain.into_visited().into_iter().map(|addr| addr.page).collect();
+    let extent_pages: u64 = blob
+        .extents
+        .iter()
+        .map(|extent| u64::from(extent.pages))
+        .sum();
+    let mut storage: Vec<_> = blob
+        .chain
+        .into_visited()
+        .into_iter()
+        .map(|addr| addr.page)
+        .collect();
     storage.sort_unstable();
     storage.dedup();
     Ok(extent_pages + storage.len() as u64)
@@ -188,9 +217,22 @@ impl<'p, R: PageRead> BlobChunks<'p, R> {
     /// an error item.
     pub fn new(pages: &'p R, head: SegmentAddr, length: u64) -> Result<Self> {
         let blob = Blob::open(pages, head, length)?;
-        let Blob { mut extents, extent_bytes, tail_bytes, chain, .. } = blob;
+        let Blob {
+            mut extents,
+            extent_bytes,
+            tail_bytes,
+            chain,
+            ..
+        } = blob;
         extents.reverse();
-        Ok(Self { pages, extents, extent_bytes, tail_bytes, chain, done: false })
+        Ok(Self {
+            pages,
+            extents,
+            extent_bytes,
+            tail_bytes,
+            chain,
+            done: false,
+        })
     }
 
     fn advance(&mut self) -> Result<Option<&'p [u8]>> {
@@ -198,7 +240,10 @@ impl<'p, R: PageRead> BlobChunks<'p, R> {
             let (pages, run) = self.longest_run(extent)?;
             if pages < extent.pages {
                 let first = shroom_page::LogicalPage(extent.first.0 + pages);
-                self.extents.push(Extent { first, pages: extent.pages - pages });
+                self.extents.push(Extent {
+                    first,
+                    pages: extent.pages - pages,
+                });
             }
             let length = (run.len() as u64).min(self.extent_bytes);
             self.extent_bytes -= length;
@@ -213,16 +258,22 @@ impl<'p, R: PageRead> BlobChunks<'p, R> {
         Ok(None)
     }
 
-    /// Finds a long contiguous run at the start of an extent: halves until the pages lie in one piece.
+    /// The longest contiguous run at the start of an extent, by bisection. A try ends at the first gap, so the whole
+    /// costs O(log pages) steps for each page found.
     fn longest_run(&self, extent: Extent) -> Result<(u32, &'p [u8])> {
-        let mut pages = extent.pages;
-        while pages > 1 {
-            if let Some(run) = self.pages.run(extent.first, pages)? {
-                return Ok((pages, run));
-            }
-            pages /= 2;
+        if let Some(run) = self.pages.run(extent.first, extent.pages)? {
+            return Ok((extent.pages, run));
         }
-        Ok((1, self.pages.page(extent.first)?))
+        let mut found = (1, self.pages.page(extent.first)?);
+        let mut too_long = extent.pages;
+        while too_long - found.0 > 1 {
+            let pages = found.0 + (too_long - found.0) / 2;
+            match self.pages.run(extent.first, pages)? {
+                Some(run) => found = (pages, run),
+                None => too_long = pages,
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -2,23 +2,24 @@
 //!
 //! * W1 Appending costs the appended bytes: at most the tail and small last extents are written again, and each byte
 //!   is written again O(log n) times however many appends build a blob.
-//! * W2 Every extent has at least twice the pages of the next when it is written, so there are O(log n).
+//! * W2 The tier of an extent is the power of 4 of its pages. Tiers never rise along a blob, and at most 3 extents
+//!   have the same, so there are at most 48.
 //! * W3 Memory is bounded by the scratch buffer and the tail, whatever the length.
 //!
 //! Absent on purpose: does not remember a value's length; the caller does.
 
-use shroom_page::{LogicalPage, PageRead, PageTxn};
+use shroom_page::{LogicalPage, PageRead};
 
 use crate::blob::Blob;
 use crate::layout::{Extent, Plan, chain_data};
+use crate::run_writer::{RunWriter, Source};
 use crate::{Result, SegError, SegmentAddr, SegmentTxn};
 
-/// Bytes gathered before they are written to a run of pages (at least a page).
-const SCRATCH_BYTES: usize = 256 << 10;
-/// Pieces with this many bytes of whole pages are written without gathering.
-const DIRECT_BYTES: usize = 64 << 10;
 /// Extents of this size are not rewritten to join them with what follows, when they can be extended instead.
 const EXTEND_BYTES: u64 = 64 << 10;
+
+/// Extents of one tier (powers of 4 pages) that a blob may have.
+const TIER_EXTENTS_MAX: usize = 3;
 
 /// A blob as an edit sees it: what its chain says, without the chain.
 struct Editing {
@@ -35,7 +36,12 @@ impl SegmentTxn<'_, '_> {
     /// [`SegError::Range`] when the length overflows; those of the page layer.
     pub fn blob_create(&mut self, parts: &[&[u8]]) -> Result<SegmentAddr> {
         let length = total(0, parts)?;
-        let editing = Editing { segments: Vec::new(), extents: Vec::new(), padding: 0, tail: Vec::new() };
+        let editing = Editing {
+            segments: Vec::new(),
+            extents: Vec::new(),
+            padding: 0,
+            tail: Vec::new(),
+        };
         self.store(editing, parts, length, length)
     }
 
@@ -43,7 +49,12 @@ impl SegmentTxn<'_, '_> {
     ///
     /// # Errors
     /// As [`blob_create`](Self::blob_create); corruption, when the blob is not one of `length` bytes.
-    pub fn blob_append(&mut self, head: SegmentAddr, length: u64, parts: &[&[u8]]) -> Result<SegmentAddr> {
+    pub fn blob_append(
+        &mut self,
+        head: SegmentAddr,
+        length: u64,
+        parts: &[&[u8]],
+    ) -> Result<SegmentAddr> {
         let new_length = total(length, parts)?;
         let mut editing = self.edit(head, length)?;
         if new_length == length {
@@ -61,22 +72,38 @@ impl SegmentTxn<'_, '_> {
     ///
     /// # Errors
     /// [`SegError::Range`] when `new_length` is above `length`; corruption, when the blob is not one of `length` bytes.
-    pub fn blob_truncate(&mut self, head: SegmentAddr, length: u64, new_length: u64) -> Result<SegmentAddr> {
+    pub fn blob_truncate(
+        &mut self,
+        head: SegmentAddr,
+        length: u64,
+        new_length: u64,
+    ) -> Result<SegmentAddr> {
         if new_length > length {
-            return Err(SegError::Range { offset: 0, end: new_length, length });
+            return Err(SegError::Range {
+                offset: 0,
+                end: new_length,
+                length,
+            });
         }
         let mut editing = self.edit(head, length)?;
         if new_length == length {
             return Ok(head);
         }
         let page_bytes = self.page_bytes() as u64;
-        let extent_pages: u64 = editing.extents.iter().map(|extent| u64::from(extent.pages)).sum();
+        let extent_pages: u64 = editing
+            .extents
+            .iter()
+            .map(|extent| u64::from(extent.pages))
+            .sum();
         let held = extent_pages * page_bytes;
         if new_length >= held {
             editing.tail.truncate((new_length - held) as usize);
         } else {
             editing.tail.clear();
-            self.drop_pages(&mut editing.extents, extent_pages - new_length.div_ceil(page_bytes))?;
+            self.drop_pages(
+                &mut editing.extents,
+                extent_pages - new_length.div_ceil(page_bytes),
+            )?;
             let filled = (new_length % page_bytes) as usize;
             if filled > 0 {
                 self.last_page_to_tail(&mut editing, filled)?;
@@ -111,14 +138,30 @@ impl SegmentTxn<'_, '_> {
             left -= piece.len() as u64;
         }
         blob.chain.end()?;
-        let Blob { extents, padding, chain, .. } = blob;
-        Ok(Editing { segments: chain.into_visited(), extents, padding, tail })
+        let Blob {
+            extents,
+            padding,
+            chain,
+            ..
+        } = blob;
+        Ok(Editing {
+            segments: chain.into_visited(),
+            extents,
+            padding,
+            tail,
+        })
     }
 
     /// Stores a blob whose last `loose` bytes (its tail, then `parts`) are not in extents yet.
-    fn store(&mut self, mut editing: Editing, parts: &[&[u8]], loose: u64, length: u64) -> Result<SegmentAddr> {
+    fn store(
+        &mut self,
+        mut editing: Editing,
+        parts: &[&[u8]],
+        loose: u64,
+        length: u64,
+    ) -> Result<SegmentAddr> {
         let plan = Plan::new(self.page_bytes(), editing.extents.len(), loose, length);
-        let mut source = Source { current: &editing.tail, parts };
+        let mut source = Source::new(&editing.tail, parts);
         if plan.pages > 0 {
             let bytes = loose - plan.tail;
             self.push_pages(&mut editing.extents, plan.pages, &mut source, bytes)?;
@@ -129,15 +172,24 @@ impl SegmentTxn<'_, '_> {
         }
         debug_assert_eq!(tail.len() as u64, plan.tail);
         let Some(data) = chain_data(&editing.extents, &tail) else {
-            let addr = editing.segments.first().copied().unwrap_or(SegmentAddr::new(LogicalPage::NONE, 0));
-            return Err(SegError::Blob { addr, detail: format!("{} extents", editing.extents.len()) });
+            let addr = editing
+                .segments
+                .first()
+                .copied()
+                .unwrap_or(SegmentAddr::new(LogicalPage::NONE, 0));
+            return Err(SegError::Blob {
+                addr,
+                detail: format!("{} extents", editing.extents.len()),
+            });
         };
         self.store_chain(&editing.segments, &data)
     }
 
     /// Takes the last page off the extents; its first `filled` bytes become the tail.
     fn last_page_to_tail(&mut self, editing: &mut Editing, filled: usize) -> Result<()> {
-        let Some(last) = editing.extents.last() else { return Ok(()) };
+        let Some(last) = editing.extents.last() else {
+            return Ok(());
+        };
         let page = self.pages().page(LogicalPage(last.end().0 - 1))?;
         editing.tail.splice(0..0, page.iter().copied().take(filled));
         editing.padding = 0;
@@ -147,11 +199,16 @@ impl SegmentTxn<'_, '_> {
     /// Frees the last `pages` pages of the extents.
     fn drop_pages(&mut self, extents: &mut Vec<Extent>, mut pages: u64) -> Result<()> {
         while pages > 0 {
-            let Some(last) = extents.last_mut() else { break };
+            let Some(last) = extents.last_mut() else {
+                break;
+            };
             let dropped = u64::from(last.pages).min(pages) as u32;
             last.pages -= dropped;
             pages -= u64::from(dropped);
-            let freed = Extent { first: last.end(), pages: dropped };
+            let freed = Extent {
+                first: last.end(),
+                pages: dropped,
+            };
             if last.pages == 0 {
                 extents.pop();
             }
@@ -161,7 +218,9 @@ impl SegmentTxn<'_, '_> {
     }
 
     fn free_pages(&mut self, extent: Extent) -> Result<()> {
-        extent.page_numbers().try_for_each(|page| Ok(self.pages_mut().free(page)?))
+        extent
+            .page_numbers()
+            .try_for_each(|page| Ok(self.pages_mut().free(page)?))
     }
 
     /// Adds `pages` pages with the next `bytes` of `source`, padded with zeros. Last extents that are small beside
@@ -186,31 +245,48 @@ impl SegmentTxn<'_, '_> {
                     && self.pages_mut().extend_run(last.end(), pages)?
                 {
                     extents.pop();
-                    extents.push(Extent { first: last.first, pages: joined });
-                    return self.write_pages(last.end(), &absorbed, source, bytes);
+                    extents.push(Extent {
+                        first: last.first,
+                        pages: joined,
+                    });
+                    return self.write_pages(
+                        Extent {
+                            first: last.end(),
+                            pages,
+                        },
+                        &absorbed,
+                        source,
+                        bytes,
+                    );
                 }
             }
-            if u64::from(last.pages) >= 2 * u64::from(pages) {
+            let absorb = trailing(extents, pages);
+            if absorb == 0 {
                 break;
             }
-            pages = count(u64::from(pages) + u64::from(last.pages))?;
-            absorbed.insert(0, last);
-            extents.pop();
+            let of_tier = extents.split_off(extents.len() - absorb);
+            pages = count(
+                of_tier
+                    .iter()
+                    .fold(pages.into(), |sum, extent| sum + u64::from(extent.pages)),
+            )?;
+            absorbed.splice(0..0, of_tier);
         }
         let first = self.pages_mut().allocate_run(pages)?;
-        extents.push(Extent { first, pages });
-        self.write_pages(first, &absorbed, source, bytes)
+        let run = Extent { first, pages };
+        extents.push(run);
+        self.write_pages(run, &absorbed, source, bytes)
     }
 
-    /// Writes allocated pages from `first` on: the pages of `absorbed`, which are freed, then bytes of `source`.
+    /// Writes the allocated pages `run`: the pages of `absorbed`, which are freed, then bytes of `source`.
     fn write_pages(
         &mut self,
-        first: LogicalPage,
+        run: Extent,
         absorbed: &[Extent],
         source: &mut Source<'_>,
         mut bytes: u64,
     ) -> Result<()> {
-        let mut writer = RunWriter::new(self.page_bytes(), first);
+        let mut writer = RunWriter::new(self.page_bytes(), run);
         let txn = self.pages_mut();
         for page in absorbed.iter().flat_map(|extent| extent.page_numbers()) {
             writer.copy(txn, page)?;
@@ -220,99 +296,49 @@ impl SegmentTxn<'_, '_> {
             bytes -= piece.len() as u64;
         }
         writer.finish(txn)?;
-        absorbed.iter().try_for_each(|&extent| self.free_pages(extent))
+        absorbed
+            .iter()
+            .try_for_each(|&extent| self.free_pages(extent))
+    }
+}
+
+/// How many of the last extents a new one of `pages` pages is to absorb, now, so that W2 holds: those of lower
+/// tiers, or else those of its own when it would be one too many.
+fn trailing(extents: &[Extent], pages: u32) -> usize {
+    let tier = |pages: u32| pages.max(1).ilog2() / 2;
+    let last = |below: u32| {
+        extents
+            .iter()
+            .rev()
+            .take_while(|extent| tier(extent.pages) < below)
+            .count()
+    };
+    let (lower, same) = (last(tier(pages)), last(tier(pages) + 1));
+    match lower {
+        0 if same < TIER_EXTENTS_MAX => 0,
+        0 => same,
+        lower => lower,
     }
 }
 
 /// Length of a value with `parts` appended.
 fn total(length: u64, parts: &[&[u8]]) -> Result<u64> {
-    let end = parts.iter().try_fold(length, |sum, part| sum.checked_add(part.len() as u64));
-    end.ok_or(SegError::Range { offset: length, end: u64::MAX, length: u64::MAX })
+    let end = parts
+        .iter()
+        .try_fold(length, |sum, part| sum.checked_add(part.len() as u64));
+    end.ok_or(SegError::Range {
+        offset: length,
+        end: u64::MAX,
+        length: u64::MAX,
+    })
 }
 
 /// A page count that the format can hold.
 fn count(pages: u64) -> Result<u32> {
     let limit = u64::from(u32::MAX);
-    u32::try_from(pages).map_err(|_| SegError::Range { offset: 0, end: pages, length: limit })
-}
-
-/// Slices to be written, in order.
-struct Source<'a> {
-    current: &'a [u8],
-    parts: &'a [&'a [u8]],
-}
-
-impl<'a> Source<'a> {
-    /// The next piece, of at most `most` bytes; `None` at the end, or when `most` is 0.
-    fn take(&mut self, most: u64) -> Option<&'a [u8]> {
-        while self.current.is_empty() {
-            let (first, parts) = self.parts.split_first()?;
-            (self.current, self.parts) = (first, parts);
-        }
-        let length = usize::try_from(most).unwrap_or(usize::MAX).min(self.current.len());
-        let (piece, rest) = self.current.split_at(length);
-        self.current = rest;
-        (length > 0).then_some(piece)
-    }
-}
-
-/// Writes bytes to consecutive pages: whole pages of a long piece go straight through, the rest is gathered.
-struct RunWriter {
-    page_bytes: usize,
-    next: LogicalPage,
-    scratch: Vec<u8>,
-}
-
-impl RunWriter {
-    fn new(page_bytes: usize, first: LogicalPage) -> Self {
-        Self { page_bytes, next: first, scratch: Vec::new() }
-    }
-
-    fn write(&mut self, txn: &mut PageTxn<'_>, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            let whole = bytes.len() - bytes.len() % self.page_bytes;
-            if self.scratch.is_empty() && whole >= DIRECT_BYTES {
-                let (direct, rest) = bytes.split_at(whole);
-                self.put(txn, direct)?;
-                bytes = rest;
-                continue;
-            }
-            let missing = self.page_bytes - self.scratch.len() % self.page_bytes;
-            let (gathered, rest) = bytes.split_at(missing.min(bytes.len()));
-            self.scratch.extend_from_slice(gathered);
-            bytes = rest;
-            let at_boundary = self.scratch.len().is_multiple_of(self.page_bytes);
-            // A long piece is worth ending the gathering for.
-            if at_boundary && (self.scratch.len() >= SCRATCH_BYTES || bytes.len() >= DIRECT_BYTES + self.page_bytes) {
-                self.flush(txn)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn copy(&mut self, txn: &mut PageTxn<'_>, page: LogicalPage) -> Result<()> {
-        self.scratch.extend_from_slice(txn.page(page)?);
-        if self.scratch.len() >= SCRATCH_BYTES { self.flush(txn) } else { Ok(()) }
-    }
-
-    fn finish(mut self, txn: &mut PageTxn<'_>) -> Result<()> {
-        self.scratch.resize(self.scratch.len().next_multiple_of(self.page_bytes), 0);
-        self.flush(txn)
-    }
-
-    fn flush(&mut self, txn: &mut PageTxn<'_>) -> Result<()> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        if !scratch.is_empty() {
-            self.put(txn, &scratch)?;
-        }
-        scratch.clear();
-        self.scratch = scratch;
-        Ok(())
-    }
-
-    fn put(&mut self, txn: &mut PageTxn<'_>, pages: &[u8]) -> Result<()> {
-        txn.write_run(self.next, pages)?;
-        self.next = LogicalPage(self.next.0 + (pages.len() / self.page_bytes) as u32);
-        Ok(())
-    }
+    u32::try_from(pages).map_err(|_| SegError::Range {
+        offset: 0,
+        end: pages,
+        length: limit,
+    })
 }

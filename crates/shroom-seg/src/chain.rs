@@ -47,11 +47,21 @@ pub(crate) struct ChainReader<'p, R> {
 
 impl<'p, R: PageRead> ChainReader<'p, R> {
     pub(crate) fn new(pages: &'p R, head: SegmentAddr) -> Self {
-        Self { pages, head, rest: &[], next: Some(head), steps: 0, visited: None }
+        Self {
+            pages,
+            head,
+            rest: &[],
+            next: Some(head),
+            steps: 0,
+            visited: None,
+        }
     }
 
     pub(crate) fn recording(pages: &'p R, head: SegmentAddr) -> Self {
-        Self { visited: Some(Vec::new()), ..Self::new(pages, head) }
+        Self {
+            visited: Some(Vec::new()),
+            ..Self::new(pages, head)
+        }
     }
 
     /// The segments read so far, in order; empty unless recording.
@@ -66,10 +76,16 @@ impl<'p, R: PageRead> ChainReader<'p, R> {
         }
         while self.rest.is_empty() {
             if !self.advance()? {
-                return Err(SegError::ChainLength { addr: self.head, expected: most, found: 0 });
+                return Err(SegError::ChainLength {
+                    addr: self.head,
+                    expected: most,
+                    found: 0,
+                });
             }
         }
-        let length = usize::try_from(most).unwrap_or(usize::MAX).min(self.rest.len());
+        let length = usize::try_from(most)
+            .unwrap_or(usize::MAX)
+            .min(self.rest.len());
         let (taken, rest) = self.rest.split_at(length);
         self.rest = rest;
         Ok(taken)
@@ -94,7 +110,11 @@ impl<'p, R: PageRead> ChainReader<'p, R> {
         }
         let found = self.rest.len() as u64;
         if self.next.is_some() || found >= SEGMENT_OVERHEAD as u64 {
-            return Err(SegError::ChainLength { addr: self.head, expected: 0, found });
+            return Err(SegError::ChainLength {
+                addr: self.head,
+                expected: 0,
+                found,
+            });
         }
         if self.rest.iter().any(|&byte| byte != 0) {
             return Err(SegError::Padding { addr: self.head });
@@ -104,7 +124,9 @@ impl<'p, R: PageRead> ChainReader<'p, R> {
     }
 
     fn advance(&mut self) -> Result<bool> {
-        let Some(addr) = self.next else { return Ok(false) };
+        let Some(addr) = self.next else {
+            return Ok(false);
+        };
         let limit = store_bytes(self.pages) / SEGMENT_OVERHEAD as u64;
         if self.steps >= limit {
             return Err(SegError::ChainTooLong { addr, limit });

@@ -43,7 +43,9 @@ pub enum SegError {
         limit: u64,
     },
     /// A chain ends too soon or too late for the value it should hold.
-    #[error("chain at {addr} ends with {found} bytes where {expected} (and up to 3 zero bytes) were expected")]
+    #[error(
+        "chain at {addr} ends with {found} bytes where {expected} (and up to 3 zero bytes) were expected"
+    )]
     ChainLength {
         /// Head of the chain.
         addr: SegmentAddr,
@@ -144,7 +146,9 @@ pub enum Fault {
         next: u16,
     },
     /// The free list is not in ascending order, or two free segments touch.
-    #[error("the free list is not ascending and coalesced: expected an offset of at least {expected}")]
+    #[error(
+        "the free list is not ascending and coalesced: expected an offset of at least {expected}"
+    )]
     FreeOrder {
         /// The least offset that would have been right.
         expected: usize,

@@ -32,7 +32,12 @@ struct Loaded {
 
 impl Loaded {
     fn new(block: Block, page: LogicalPage) -> Self {
-        Self { max: block.max(), block, page, changed: page.is_none() }
+        Self {
+            max: block.max(),
+            block,
+            page,
+            changed: page.is_none(),
+        }
     }
 
     /// Sets one class; true when the block's maximum changed.
@@ -77,11 +82,20 @@ impl FreeIndex {
             leaf.used = root.classes.iter().filter(|&&class| class != 0).count() as u32;
             levels[0].insert(0, Loaded::new(leaf, LogicalPage::NONE));
         }
-        Self { geometry, levels, root: root.index, hints: [0; CLASSES] }
+        Self {
+            geometry,
+            levels,
+            root: root.index,
+            hints: [0; CLASSES],
+        }
     }
 
     /// The lowest page whose class is at least `class` (which is at least 1).
-    pub(crate) fn find<R: PageRead>(&mut self, pages: &R, class: u8) -> Result<Option<LogicalPage>> {
+    pub(crate) fn find<R: PageRead>(
+        &mut self,
+        pages: &R,
+        class: u8,
+    ) -> Result<Option<LogicalPage>> {
         let from = self.hints[usize::from(class)];
         if from == u32::MAX {
             return Ok(None);
@@ -93,26 +107,38 @@ impl FreeIndex {
     }
 
     /// Sets the class of a page.
-    pub(crate) fn set<R: PageRead>(&mut self, pages: &R, page: LogicalPage, class: u8) -> Result<()> {
+    pub(crate) fn set<R: PageRead>(
+        &mut self,
+        pages: &R,
+        page: LogicalPage,
+        class: u8,
+    ) -> Result<()> {
         while u64::from(page.0) >= self.geometry.block_pages(self.levels.len() - 1) {
             if class == 0 {
                 return Ok(());
             }
-            self.grow();
+            self.grow(pages)?;
         }
         let leaf_pages = self.geometry.leaf_pages();
         let mut position = page.0 / leaf_pages;
         if !self.load(pages, 0, position, class != 0)? {
             return Ok(());
         }
-        let Some(leaf) = self.levels[0].get_mut(&position) else { return Ok(()) };
+        let Some(leaf) = self.levels[0].get_mut(&position) else {
+            return Ok(());
+        };
         let at = (page.0 % leaf_pages) as usize;
         let old = leaf.block.maxima[at];
         if old == class {
             return Ok(());
         }
         leaf.block.used = leaf.block.used + u32::from(class != 0) - u32::from(old != 0);
-        for hint in self.hints.iter_mut().take(usize::from(class) + 1).skip(usize::from(old) + 1) {
+        for hint in self
+            .hints
+            .iter_mut()
+            .take(usize::from(class) + 1)
+            .skip(usize::from(old) + 1)
+        {
             *hint = (*hint).min(page.0);
         }
         let mut changed = leaf.set(at, class);
@@ -123,7 +149,9 @@ impl FreeIndex {
             }
             let child = (position % self.geometry.fan_out()) as usize;
             position /= self.geometry.fan_out();
-            let Some(node) = self.levels[level].get_mut(&position) else { break };
+            let Some(node) = self.levels[level].get_mut(&position) else {
+                break;
+            };
             changed = node.set(child, max);
             max = node.max;
         }
@@ -132,7 +160,10 @@ impl FreeIndex {
 
     /// Writes what changed, frees what became empty, and gives the index's part of the root:
     /// height, root page, inline classes.
-    pub(crate) fn finish(mut self, txn: &mut PageTxn<'_>) -> Result<(u8, LogicalPage, [u8; INLINE_CLASSES])> {
+    pub(crate) fn finish(
+        mut self,
+        txn: &mut PageTxn<'_>,
+    ) -> Result<(u8, LogicalPage, [u8; INLINE_CLASSES])> {
         self.prune(txn)?;
         self.shrink(txn)?;
         let mut classes = [0; INLINE_CLASSES];
@@ -141,7 +172,9 @@ impl FreeIndex {
                 return Ok((0, LogicalPage::NONE, classes));
             }
             if let Some(leaf) = self.levels[0].get(&0)
-                && leaf.block.maxima[INLINE_CLASSES..].iter().all(|&class| class == 0)
+                && leaf.block.maxima[INLINE_CLASSES..]
+                    .iter()
+                    .all(|&class| class == 0)
             {
                 classes.copy_from_slice(&leaf.block.maxima[..INLINE_CLASSES]);
                 if !leaf.page.is_none() {
@@ -156,17 +189,32 @@ impl FreeIndex {
 
     /// Heap bytes of the loaded blocks.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.levels.iter().flat_map(BTreeMap::values).map(|loaded| loaded.block.heap_bytes()).sum()
+        self.levels
+            .iter()
+            .flat_map(BTreeMap::values)
+            .map(|loaded| loaded.block.heap_bytes())
+            .sum()
     }
 
-    fn grow(&mut self) {
+    /// Puts a node above the root, whose first child is the old root.
+    fn grow<R: PageRead>(&mut self, pages: &R) -> Result<()> {
+        let top = self.levels.len() - 1;
+        self.load(pages, top, 0, false)?; // the new root needs its maximum
         let mut root = Loaded::new(Block::empty_node(self.geometry), LogicalPage::NONE);
-        let old = self.levels.last().and_then(|level| level.get(&0));
-        let (child, max) = old.map_or((self.root.0, 0), |old| (if old.page.is_none() { PENDING } else { old.page.0 }, old.max));
-        root.set_child(0, child);
-        root.set(0, max);
+        if let Some(old) = self.levels[top].get(&0) {
+            root.set_child(
+                0,
+                if old.page.is_none() {
+                    PENDING
+                } else {
+                    old.page.0
+                },
+            );
+            root.set(0, old.max);
+        }
         self.root = LogicalPage::NONE;
         self.levels.push(BTreeMap::from([(0, root)]));
+        Ok(())
     }
 
     fn find_in<R: PageRead>(
@@ -180,15 +228,25 @@ impl FreeIndex {
         if !self.load(pages, level, position, false)? {
             return Ok(None);
         }
-        let below = if level == 0 { 1 } else { self.geometry.block_pages(level - 1) };
+        let below = if level == 0 {
+            1
+        } else {
+            self.geometry.block_pages(level - 1)
+        };
         let base = u64::from(position) * self.geometry.block_pages(level);
         let first = (u64::from(from).saturating_sub(base) / below) as usize;
         let mut at = first;
         loop {
-            let block = self.levels[level].get(&position).map(|loaded| &loaded.block);
-            let Some(hit) = block.and_then(|block| block.first_at_least(at, class)) else { return Ok(None) };
+            let block = self.levels[level]
+                .get(&position)
+                .map(|loaded| &loaded.block);
+            let Some(hit) = block.and_then(|block| block.first_at_least(at, class)) else {
+                return Ok(None);
+            };
             let number = base + hit as u64 * below;
-            let Ok(number) = u32::try_from(number) else { return Ok(None) };
+            let Ok(number) = u32::try_from(number) else {
+                return Ok(None);
+            };
             if level == 0 {
                 return Ok(Some(number));
             }
@@ -198,8 +256,11 @@ impl FreeIndex {
             }
             // Only in the child that `from` cuts may the class lie before the cut.
             if from <= number {
-                let page = self.levels[level].get(&position).map_or(LogicalPage::NONE, |loaded| loaded.page);
-                let detail = format!("entry {hit} promises class {class}, which no page below it has");
+                let page = self.levels[level]
+                    .get(&position)
+                    .map_or(LogicalPage::NONE, |loaded| loaded.page);
+                let detail =
+                    format!("entry {hit} promises class {class}, which no page below it has");
                 return Err(SegError::Index { page, detail });
             }
             at = hit + 1;
@@ -207,7 +268,13 @@ impl FreeIndex {
     }
 
     /// Makes sure that a block is in memory; false when it does not exist and `create` is false.
-    fn load<R: PageRead>(&mut self, pages: &R, level: usize, position: u32, create: bool) -> Result<bool> {
+    fn load<R: PageRead>(
+        &mut self,
+        pages: &R,
+        level: usize,
+        position: u32,
+        create: bool,
+    ) -> Result<bool> {
         if self.levels[level].contains_key(&position) {
             return Ok(true);
         }
@@ -224,13 +291,21 @@ impl FreeIndex {
             LogicalPage(parent.map_or(0, |parent| parent.block.children[child]))
         };
         let block = if !page.is_none() {
-            Block::parse(pages.page(page)?, level, self.geometry)
-                .map_err(|detail| SegError::Index { page, detail: detail.into() })?
+            Block::parse(pages.page(page)?, level, self.geometry).map_err(|detail| {
+                SegError::Index {
+                    page,
+                    detail: detail.into(),
+                }
+            })?
         } else if create {
             if !is_root && let Some(parent) = self.levels[level + 1].get_mut(&parent) {
                 parent.set_child(child, PENDING);
             }
-            if level == 0 { Block::empty_leaf(self.geometry) } else { Block::empty_node(self.geometry) }
+            if level == 0 {
+                Block::empty_leaf(self.geometry)
+            } else {
+                Block::empty_node(self.geometry)
+            }
         } else {
             return Ok(false);
         };
@@ -272,7 +347,9 @@ impl FreeIndex {
             if !self.load(txn, top, 0, false)? {
                 break;
             }
-            let Some(root) = self.levels[top].get(&0) else { break };
+            let Some(root) = self.levels[top].get(&0) else {
+                break;
+            };
             let child = root.block.children[0];
             if root.block.used > u32::from(child != 0) {
                 break;
@@ -280,7 +357,11 @@ impl FreeIndex {
             if !root.page.is_none() {
                 txn.free(root.page)?;
             }
-            self.root = if child == PENDING { LogicalPage::NONE } else { LogicalPage(child) };
+            self.root = if child == PENDING {
+                LogicalPage::NONE
+            } else {
+                LogicalPage(child)
+            };
             self.levels.pop();
         }
         Ok(())
@@ -297,8 +378,13 @@ impl FreeIndex {
                 }
                 if loaded.page.is_none() {
                     loaded.page = txn.allocate()?;
-                    match above.first_mut().and_then(|level| level.get_mut(&(position / fan_out))) {
-                        Some(parent) => parent.set_child((position % fan_out) as usize, loaded.page.0),
+                    match above
+                        .first_mut()
+                        .and_then(|level| level.get_mut(&(position / fan_out)))
+                    {
+                        Some(parent) => {
+                            parent.set_child((position % fan_out) as usize, loaded.page.0)
+                        }
                         None => self.root = loaded.page,
                     }
                 }

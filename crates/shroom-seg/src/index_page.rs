@@ -28,7 +28,9 @@ pub(crate) struct Geometry {
 
 impl Geometry {
     pub(crate) fn new(page_size: PageSize) -> Self {
-        Self { page_bytes: page_size.bytes() }
+        Self {
+            page_bytes: page_size.bytes(),
+        }
     }
 
     /// Logical pages of a leaf.
@@ -43,7 +45,9 @@ impl Geometry {
 
     /// Logical pages below one block of `level` (0: a leaf); saturates at all page numbers.
     pub(crate) fn block_pages(self, level: usize) -> u64 {
-        (0..level).fold(u64::from(self.leaf_pages()), |pages, _| pages.saturating_mul(self.fan_out().into()))
+        (0..level).fold(u64::from(self.leaf_pages()), |pages, _| {
+            pages.saturating_mul(self.fan_out().into())
+        })
     }
 
     /// Class of a page whose largest free segment has this data capacity.
@@ -75,17 +79,31 @@ pub(crate) struct Block {
 
 impl Block {
     pub(crate) fn empty_leaf(geometry: Geometry) -> Self {
-        Self { maxima: alloc::vec![0; geometry.leaf_pages() as usize], ..Self::default() }
+        Self {
+            maxima: alloc::vec![0; geometry.leaf_pages() as usize],
+            ..Self::default()
+        }
     }
 
     pub(crate) fn empty_node(geometry: Geometry) -> Self {
         let fan_out = geometry.fan_out() as usize;
-        Self { children: alloc::vec![0; fan_out], maxima: alloc::vec![0; fan_out], used: 0 }
+        Self {
+            children: alloc::vec![0; fan_out],
+            maxima: alloc::vec![0; fan_out],
+            used: 0,
+        }
     }
 
     /// Parses a leaf (`level` 0) or a node; an error says what is wrong.
-    pub(crate) fn parse(page: &[u8], level: usize, geometry: Geometry) -> Result<Self, &'static str> {
-        let (Some(header), Some(body)) = (page.first_chunk::<PAGE_HEADER_LEN>(), page.get(PAGE_HEADER_LEN..)) else {
+    pub(crate) fn parse(
+        page: &[u8],
+        level: usize,
+        geometry: Geometry,
+    ) -> Result<Self, &'static str> {
+        let (Some(header), Some(body)) = (
+            page.first_chunk::<PAGE_HEADER_LEN>(),
+            page.get(PAGE_HEADER_LEN..),
+        ) else {
             return Err("the page is shorter than its header");
         };
         let [page_type, kind, used_low, used_high, reserved @ ..] = *header;
@@ -108,10 +126,18 @@ impl Block {
                 return Err("the page is shorter than its columns");
             };
             let (children, _) = children.as_chunks::<CHILD_LEN>();
-            block.children = children.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+            block.children = children
+                .iter()
+                .map(|bytes| u32::from_le_bytes(*bytes))
+                .collect();
             block.maxima = maxima.to_vec();
             block.used = block.children.iter().filter(|&&child| child != 0).count() as u32;
-            if block.children.iter().zip(maxima).any(|(&child, &class)| child == 0 && class != 0) {
+            if block
+                .children
+                .iter()
+                .zip(maxima)
+                .any(|(&child, &class)| child == 0 && class != 0)
+            {
                 return Err("an absent child has a class");
             }
             if block.children.contains(&u32::MAX) {
@@ -140,7 +166,8 @@ impl Block {
         page[1] = if leaf { KIND_LEAF } else { KIND_NODE };
         page[2] = used_low;
         page[3] = used_high;
-        let (children, rest) = page[PAGE_HEADER_LEN..].split_at_mut(self.children.len() * CHILD_LEN);
+        let (children, rest) =
+            page[PAGE_HEADER_LEN..].split_at_mut(self.children.len() * CHILD_LEN);
         let (children, _) = children.as_chunks_mut::<CHILD_LEN>();
         for (bytes, child) in children.iter_mut().zip(&self.children) {
             *bytes = child.to_le_bytes();
@@ -157,7 +184,9 @@ impl Block {
     pub(crate) fn first_at_least(&self, from: usize, class: u8) -> Option<usize> {
         let tail = self.maxima.get(from..)?;
         // Runs of 64 are folded, which compiles to vector code; only the run that has a hit is searched.
-        let run = tail.chunks(64).position(|run| run.iter().copied().fold(0, u8::max) >= class)?;
+        let run = tail
+            .chunks(64)
+            .position(|run| run.iter().copied().fold(0, u8::max) >= class)?;
         let start = run * 64;
         let hit = tail[start..].iter().position(|&found| found >= class)?;
         Some(from + start + hit)
@@ -188,12 +217,17 @@ mod tests {
                 }
                 // A page of the class needed holds the bytes.
                 if class > 0 {
-                    assert!(geometry.class_needed(usize::from(class) * geometry.unit()) == Some(class));
+                    assert!(
+                        geometry.class_needed(usize::from(class) * geometry.unit()) == Some(class)
+                    );
                 }
             }
             assert_eq!(geometry.class(None), 0);
             assert_eq!(geometry.class_needed(0), Some(1));
-            assert!(geometry.block_pages(4) > u64::from(u32::MAX), "five levels cover every number");
+            assert!(
+                geometry.block_pages(4) > u64::from(u32::MAX),
+                "five levels cover every number"
+            );
         }
     }
 
@@ -217,7 +251,11 @@ mod tests {
             (node.children[2], node.maxima[2], node.used) = (77, 9, 1);
             node.write(&mut page);
             assert_eq!(Block::parse(&page, 1, geometry).unwrap(), node);
-            for (at, why) in [(2, "count"), (4, "reserved"), (size.bytes() - 1, "tail or class")] {
+            for (at, why) in [
+                (2, "count"),
+                (4, "reserved"),
+                (size.bytes() - 1, "tail or class"),
+            ] {
                 let mut bad = page.clone();
                 bad[at] ^= 0xFF;
                 assert!(Block::parse(&bad, 1, geometry).is_err(), "{why}");

@@ -28,7 +28,10 @@ impl IndexWalk {
     /// Walks the index that `root` names. Damage becomes findings; only errors of the system are returned.
     pub(crate) fn new<R: PageRead>(pages: &R, root: &SegRoot) -> Result<Self> {
         let geometry = Geometry::new(pages.page_size());
-        let mut walk = Self { leaf_pages: geometry.leaf_pages().into(), ..Self::default() };
+        let mut walk = Self {
+            leaf_pages: geometry.leaf_pages().into(),
+            ..Self::default()
+        };
         match root.height {
             0 => {
                 walk.leaves.insert(0, root.classes.to_vec());
@@ -44,7 +47,9 @@ impl IndexWalk {
     pub(crate) fn class(&self, page: LogicalPage) -> u8 {
         let number = u64::from(page.0);
         let leaf = self.leaves.get(&(number / self.leaf_pages));
-        leaf.and_then(|leaf| leaf.get((number % self.leaf_pages) as usize)).copied().unwrap_or(0)
+        leaf.and_then(|leaf| leaf.get((number % self.leaf_pages) as usize))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// The pages with a class above 0, ascending, and their classes.
@@ -92,15 +97,30 @@ impl IndexWalk {
                 continue;
             }
             let child_position = position * u64::from(geometry.fan_out()) + at as u64;
-            let found = self.enter(pages, geometry, LogicalPage(child), level - 1, child_position)?;
+            let found = self.enter(
+                pages,
+                geometry,
+                LogicalPage(child),
+                level - 1,
+                child_position,
+            )?;
             if let Some(found) = found.filter(|&found| found != class) {
-                self.find(page, format!("entry {at} says class {class}, the highest in page {child} is {found}"));
+                self.find(
+                    page,
+                    format!(
+                        "entry {at} says class {class}, the highest in page {child} is {found}"
+                    ),
+                );
             }
         }
         Ok(Some(max))
     }
 
     fn find(&mut self, page: LogicalPage, detail: String) {
-        self.findings.push(Finding { page, offset: None, text: format!("free-space index: {detail}") });
+        self.findings.push(Finding {
+            page,
+            offset: None,
+            text: format!("free-space index: {detail}"),
+        });
     }
 }

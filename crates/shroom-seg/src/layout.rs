@@ -31,7 +31,10 @@ pub(crate) struct Extent {
 impl Extent {
     pub(crate) fn from_bytes([a, b, c, d, e, f, g, h]: [u8; EXTENT_LEN]) -> Self {
         let first = LogicalPage(u32::from_le_bytes([a, b, c, d]));
-        Self { first, pages: u32::from_le_bytes([e, f, g, h]) }
+        Self {
+            first,
+            pages: u32::from_le_bytes([e, f, g, h]),
+        }
     }
 
     /// The page after the last; checked when the extent was read.
@@ -63,14 +66,22 @@ impl Plan {
     /// Plans for `loose` bytes at the end of a value of `length` bytes that has `extents` extents before them.
     pub(crate) fn new(page_bytes: usize, extents: usize, loose: u64, length: u64) -> Self {
         let page_bytes_wide = page_bytes as u64;
-        if loose.saturating_add(descriptor_len(extents) as u64) <= segment_capacity(page_bytes) as u64 {
-            return Self { pages: 0, tail: loose };
+        if loose.saturating_add(descriptor_len(extents) as u64)
+            <= segment_capacity(page_bytes) as u64
+        {
+            return Self {
+                pages: 0,
+                tail: loose,
+            };
         }
         let (pages, rest) = (loose / page_bytes_wide, loose % page_bytes_wide);
         if rest == 0 {
             Self { pages, tail: 0 }
         } else if page_bytes_wide - rest <= length / WASTE_DIVISOR {
-            Self { pages: pages + 1, tail: 0 }
+            Self {
+                pages: pages + 1,
+                tail: 0,
+            }
         } else {
             Self { pages, tail: rest }
         }
@@ -106,7 +117,10 @@ mod tests {
             for length in (0..page as u64 * 3).chain((1 << 25)..(1 << 25) + 70_000) {
                 let plan = Plan::new(page, 0, length, length);
                 let extents = usize::from(plan.pages > 0);
-                assert!(plan.tail as usize + descriptor_len(extents) <= segment_capacity(page), "{page} {length}");
+                assert!(
+                    plan.tail as usize + descriptor_len(extents) <= segment_capacity(page),
+                    "{page} {length}"
+                );
                 let held = plan.pages * page as u64 + plan.tail;
                 assert!(held >= length && held - length < page as u64);
                 assert!(held == length || held - length <= length / WASTE_DIVISOR);
@@ -116,10 +130,16 @@ mod tests {
 
     #[test]
     fn a_descriptor_keeps_its_extents() {
-        let extent = Extent { first: LogicalPage(3), pages: 0x0102_0304 };
+        let extent = Extent {
+            first: LogicalPage(3),
+            pages: 0x0102_0304,
+        };
         let data = chain_data(&[extent], b"tail").unwrap();
         assert_eq!(data, [1, 0, 3, 0, 0, 0, 4, 3, 2, 1, b't', b'a', b'i', b'l']);
-        assert_eq!(Extent::from_bytes(*data[2..].first_chunk().unwrap()), extent);
+        assert_eq!(
+            Extent::from_bytes(*data[2..].first_chunk().unwrap()),
+            extent
+        );
         assert!(chain_data(&[extent; 65_536], &[]).is_none());
     }
 }

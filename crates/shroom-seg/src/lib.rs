@@ -52,6 +52,7 @@ mod index_walk;
 mod layout;
 mod page;
 mod root;
+mod run_writer;
 mod txn;
 mod verify;
 

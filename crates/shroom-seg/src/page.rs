@@ -38,7 +38,8 @@ pub(crate) struct StorageHeader {
     free_bytes: U16,
 }
 const _: () = assert!(size_of::<StorageHeader>() == PAGE_HEADER_LEN);
-const _: () = assert!(offset_of!(StorageHeader, used) == 2 && offset_of!(StorageHeader, free_bytes) == 6);
+const _: () =
+    assert!(offset_of!(StorageHeader, used) == 2 && offset_of!(StorageHeader, free_bytes) == 6);
 
 /// What is wrong in a page, and at which offset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +55,10 @@ impl PageFault {
 
     /// The error for this fault in `page`.
     pub(crate) fn on(page: LogicalPage) -> impl Fn(Self) -> SegError {
-        move |Self { offset, fault }| SegError::Storage { addr: SegmentAddr::new(page, offset as u16), fault }
+        move |Self { offset, fault }| SegError::Storage {
+            addr: SegmentAddr::new(page, offset as u16),
+            fault,
+        }
     }
 }
 
@@ -79,7 +83,11 @@ pub(crate) struct Segment<'p> {
 impl Segment<'_> {
     /// Bytes the segment takes in its page.
     fn size(&self) -> usize {
-        let link = if matches!(self.next, Next::Far(_)) { FAR_LINK_LEN } else { 0 };
+        let link = if matches!(self.next, Next::Far(_)) {
+            FAR_LINK_LEN
+        } else {
+            0
+        };
         SEGMENT_OVERHEAD + self.data.len() + link
     }
 }
@@ -126,7 +134,12 @@ struct FreeList<'p> {
 impl<'p> FreeList<'p> {
     fn new(page: &'p [u8], header: &StorageHeader) -> Self {
         let link = offset_of!(StorageHeader, free_head);
-        Self { page, at: header.free_head.get().into(), least: PAGE_HEADER_LEN, link }
+        Self {
+            page,
+            at: header.free_head.get().into(),
+            least: PAGE_HEADER_LEN,
+            link,
+        }
     }
 }
 
@@ -140,15 +153,37 @@ impl Iterator for FreeList<'_> {
         }
         self.at = 0; // a fault ends the walk
         if offset < self.least {
-            return Some(PageFault::at(offset, Fault::FreeOrder { expected: self.least }));
+            return Some(PageFault::at(
+                offset,
+                Fault::FreeOrder {
+                    expected: self.least,
+                },
+            ));
         }
-        let fault = Some(PageFault::at(offset, Fault::Outside { limit: self.page.len() }));
-        let Some(length) = read_u16(self.page, offset) else { return fault };
+        let fault = Some(PageFault::at(
+            offset,
+            Fault::Outside {
+                limit: self.page.len(),
+            },
+        ));
+        let Some(length) = read_u16(self.page, offset) else {
+            return fault;
+        };
         let length = usize::from(length);
         let Some(next) = read_u16(self.page, offset + LENGTH_FIELD + length) else {
-            return Some(PageFault::at(offset, Fault::Overrun { length: length as u16 }));
+            return Some(PageFault::at(
+                offset,
+                Fault::Overrun {
+                    length: length as u16,
+                },
+            ));
         };
-        let free = FreeSegment { offset, length, next: next.into(), link: self.link };
+        let free = FreeSegment {
+            offset,
+            length,
+            next: next.into(),
+            link: self.link,
+        };
         self.at = free.next;
         self.link = free.next_position();
         self.least = free.end() + SEGMENT_OVERHEAD; // at least one live segment lies between
@@ -184,7 +219,11 @@ pub(crate) fn room(page: &[u8]) -> Result<Room, PageFault> {
     for free in FreeList::new(page, &header) {
         largest = largest.max(Some(free?.length));
     }
-    Ok(Room { used: header.used.get().into(), free_bytes: header.free_bytes.get().into(), largest })
+    Ok(Room {
+        used: header.used.get().into(),
+        free_bytes: header.free_bytes.get().into(),
+        largest,
+    })
 }
 
 /// What the header says of the free bytes, without a look at the list.
@@ -195,13 +234,19 @@ pub(crate) fn free_bytes(page: &[u8]) -> Result<usize, PageFault> {
 /// Places `data` in the smallest free segment that holds it (the lowest of equals), with a far link when given.
 /// Returns its offset, or `None` when no free segment serves. A remainder under 4 bytes becomes slack of the
 /// segment; a segment with a link takes none, since slack may only end a chain.
-pub(crate) fn allocate(page: &mut [u8], data: &[u8], far: Option<SegmentAddr>) -> Result<Option<u16>, PageFault> {
+pub(crate) fn allocate(
+    page: &mut [u8],
+    data: &[u8],
+    far: Option<SegmentAddr>,
+) -> Result<Option<u16>, PageFault> {
     let mut header = header(page)?;
     let size = data.len() + if far.is_some() { FAR_LINK_LEN } else { 0 };
     let mut best: Option<FreeSegment> = None;
     for free in FreeList::new(page, &header) {
         let free = free?;
-        let Some(rest) = free.length.checked_sub(size) else { continue };
+        let Some(rest) = free.length.checked_sub(size) else {
+            continue;
+        };
         let slack_refused = far.is_some() && (1..SEGMENT_OVERHEAD).contains(&rest);
         if !slack_refused && best.is_none_or(|best| free.length < best.length) {
             best = Some(free);
@@ -224,14 +269,26 @@ pub(crate) fn allocate(page: &mut [u8], data: &[u8], far: Option<SegmentAddr>) -
     };
     let free_bytes = usize::from(header.free_bytes.get());
     let Some(left) = free_bytes.checked_sub(taken) else {
-        return PageFault::at(free.offset, Fault::FreeBytes { counted: free_bytes, found: taken });
+        return PageFault::at(
+            free.offset,
+            Fault::FreeBytes {
+                counted: free_bytes,
+                found: taken,
+            },
+        );
     };
     put_segment(page, free.offset, data, slack, far);
     // The list head may have moved: it is in the page, not in the copy.
     header = self::header(page)?;
     let used = usize::from(header.used.get()) + 1;
     if used > page.len() / SEGMENT_OVERHEAD {
-        return PageFault::at(offset_of!(StorageHeader, used), Fault::Used { counted: used, found: 0 });
+        return PageFault::at(
+            offset_of!(StorageHeader, used),
+            Fault::Used {
+                counted: used,
+                found: 0,
+            },
+        );
     }
     header.used = U16::new(used as u16);
     header.free_bytes = U16::new(left as u16);
@@ -242,7 +299,12 @@ pub(crate) fn allocate(page: &mut [u8], data: &[u8], far: Option<SegmentAddr>) -
 /// Replaces the data of the last segment of a chain where it is, when the new data takes the same room.
 pub(crate) fn overwrite(page: &mut [u8], offset: u16, data: &[u8]) -> Result<bool, PageFault> {
     let old = segment(page, offset)?;
-    let same = old.next == Next::End && old.data.len().checked_sub(data.len()).is_some_and(|slack| slack < 4);
+    let same = old.next == Next::End
+        && old
+            .data
+            .len()
+            .checked_sub(data.len())
+            .is_some_and(|slack| slack < 4);
     if same {
         let slack = old.data.len() - data.len();
         put_segment(page, offset.into(), data, slack, None);
@@ -271,15 +333,29 @@ pub(crate) fn free(page: &mut [u8], offset: u16) -> Result<(), PageFault> {
     }
     let used = usize::from(header.used.get());
     let Some(used_left) = used.checked_sub(1) else {
-        return PageFault::at(start, Fault::Used { counted: used, found: 1 });
+        return PageFault::at(
+            start,
+            Fault::Used {
+                counted: used,
+                found: 1,
+            },
+        );
     };
     let free_bytes = usize::from(header.free_bytes.get()) + size;
     if free_bytes > page.len() - PAGE_HEADER_LEN {
-        return PageFault::at(start, Fault::FreeBytes { counted: free_bytes, found: page.len() - PAGE_HEADER_LEN });
+        return PageFault::at(
+            start,
+            Fault::FreeBytes {
+                counted: free_bytes,
+                found: page.len() - PAGE_HEADER_LEN,
+            },
+        );
     }
 
     let (mut low, mut high, mut next) = (start, end, after.map_or(0, |free| free.offset));
-    let mut link = before.map_or(offset_of!(StorageHeader, free_head), |free| free.next_position());
+    let mut link = before.map_or(offset_of!(StorageHeader, free_head), |free| {
+        free.next_position()
+    });
     page[start..end].fill(0);
     if let Some(after) = after.filter(|after| after.offset == end) {
         put_u16(page, after.offset, 0);
@@ -330,11 +406,17 @@ pub(crate) fn check(page: &[u8]) -> Check {
     while at < page.len() {
         if let Some(free) = next_free.filter(|free| free.offset <= at) {
             if free.offset < at {
-                check.faults.push(PageFault { offset: free.offset, fault: Fault::FreeMisplaced });
+                check.faults.push(PageFault {
+                    offset: free.offset,
+                    fault: Fault::FreeMisplaced,
+                });
             } else {
                 let data = &page[at + LENGTH_FIELD..free.next_position()];
                 if data.iter().any(|&byte| byte != 0) {
-                    check.faults.push(PageFault { offset: at, fault: Fault::FreeNotZero });
+                    check.faults.push(PageFault {
+                        offset: at,
+                        fault: Fault::FreeNotZero,
+                    });
                 }
                 check.free_bytes += free.end() - at;
                 check.largest = check.largest.max(Some(free.length));
@@ -355,16 +437,34 @@ pub(crate) fn check(page: &[u8]) -> Check {
         }
     }
     if let Some(free) = next_free {
-        check.faults.push(PageFault { offset: free.offset, fault: Fault::FreeMisplaced });
+        check.faults.push(PageFault {
+            offset: free.offset,
+            fault: Fault::FreeMisplaced,
+        });
     }
-    let (used, free_bytes) = (usize::from(header.used.get()), usize::from(header.free_bytes.get()));
+    let (used, free_bytes) = (
+        usize::from(header.used.get()),
+        usize::from(header.free_bytes.get()),
+    );
     if used != check.live.len() {
-        let fault = Fault::Used { counted: used, found: check.live.len() };
-        check.faults.push(PageFault { offset: offset_of!(StorageHeader, used), fault });
+        let fault = Fault::Used {
+            counted: used,
+            found: check.live.len(),
+        };
+        check.faults.push(PageFault {
+            offset: offset_of!(StorageHeader, used),
+            fault,
+        });
     }
     if free_bytes != check.free_bytes {
-        let fault = Fault::FreeBytes { counted: free_bytes, found: check.free_bytes };
-        check.faults.push(PageFault { offset: offset_of!(StorageHeader, free_bytes), fault });
+        let fault = Fault::FreeBytes {
+            counted: free_bytes,
+            found: check.free_bytes,
+        };
+        check.faults.push(PageFault {
+            offset: offset_of!(StorageHeader, free_bytes),
+            fault,
+        });
     }
     check
 }
@@ -384,7 +484,13 @@ fn header(page: &[u8]) -> Result<StorageHeader, PageFault> {
         return PageFault::at(0, Fault::Outside { limit: page.len() });
     };
     if header.page_type != PageType::Storage as u8 || header.kind != 0 {
-        return PageFault::at(0, Fault::NotStorage { page_type: header.page_type, kind: header.kind });
+        return PageFault::at(
+            0,
+            Fault::NotStorage {
+                page_type: header.page_type,
+                kind: header.kind,
+            },
+        );
     }
     Ok(header)
 }
@@ -394,16 +500,22 @@ fn parse(page: &[u8], start: usize) -> Result<Segment<'_>, PageFault> {
     if start < PAGE_HEADER_LEN {
         return PageFault::at(start, outside);
     }
-    let Some(length) = read_u16(page, start) else { return PageFault::at(start, outside) };
+    let Some(length) = read_u16(page, start) else {
+        return PageFault::at(start, outside);
+    };
     let data_start = start + LENGTH_FIELD;
     let data_end = data_start + usize::from(length);
     let overrun = Fault::Overrun { length };
-    let (Some(data), Some(next)) = (page.get(data_start..data_end), read_u16(page, data_end)) else {
+    let (Some(data), Some(next)) = (page.get(data_start..data_end), read_u16(page, data_end))
+    else {
         return PageFault::at(start, overrun);
     };
     let next = match next {
         NEXT_END => Next::End,
-        NEXT_FAR => match page.get(data_end + 2..).and_then(|rest| rest.first_chunk::<FAR_LINK_LEN>()) {
+        NEXT_FAR => match page
+            .get(data_end + 2..)
+            .and_then(|rest| rest.first_chunk::<FAR_LINK_LEN>())
+        {
             Some(link) => Next::Far(SegmentAddr::from_bytes(*link)),
             None => return PageFault::at(start, overrun),
         },
@@ -422,7 +534,15 @@ fn put_segment(page: &mut [u8], start: usize, data: &[u8], slack: usize, far: Op
     page[data_start..data_end].copy_from_slice(data);
     page[data_end..data_end + slack].fill(0);
     let link = data_end + slack;
-    put_u16(page, link, if far.is_some() { NEXT_FAR.into() } else { NEXT_END.into() });
+    put_u16(
+        page,
+        link,
+        if far.is_some() {
+            NEXT_FAR.into()
+        } else {
+            NEXT_END.into()
+        },
+    );
     if let Some(far) = far {
         page[link + 2..link + 2 + FAR_LINK_LEN].copy_from_slice(&far.to_bytes());
     }
@@ -433,7 +553,9 @@ fn put_header(page: &mut [u8], header: &StorageHeader) {
 }
 
 fn read_u16(page: &[u8], at: usize) -> Option<u16> {
-    page.get(at..)?.first_chunk().map(|bytes| u16::from_le_bytes(*bytes))
+    page.get(at..)?
+        .first_chunk()
+        .map(|bytes| u16::from_le_bytes(*bytes))
 }
 
 /// Writes a value that the page size bounds (all offsets and lengths in a page are below 65,536).

@@ -60,10 +60,16 @@ impl SegRoot {
             return fault("reserved bytes are not zero".into());
         }
         if root.height > HEIGHT_MAX {
-            return fault(format!("index height {} is above {HEIGHT_MAX}", root.height));
+            return fault(format!(
+                "index height {} is above {HEIGHT_MAX}",
+                root.height
+            ));
         }
         if inline != root.index.is_none() {
-            return fault(format!("index height {} with root page {}", root.height, root.index));
+            return fault(format!(
+                "index height {} with root page {}",
+                root.height, root.index
+            ));
         }
         if !inline && root.classes != [0; INLINE_CLASSES] {
             return fault("inline classes are set beside an index page".into());
@@ -103,7 +109,10 @@ mod tests {
         for (at, value) in [(0, 0), (0, 6), (1, 1), (4, 0), (12, 1), (24, 1)] {
             let mut bad = bytes;
             bad[at] = value;
-            assert!(SegRoot::parse(&bad).unwrap_err().is_corruption(), "byte {at} = {value}");
+            assert!(
+                SegRoot::parse(&bad).unwrap_err().is_corruption(),
+                "byte {at} = {value}"
+            );
         }
     }
 }

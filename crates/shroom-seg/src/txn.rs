@@ -42,8 +42,19 @@ impl<'t, 's> SegmentTxn<'t, 's> {
         let root = SegRoot::parse(root)?;
         let geometry = Geometry::new(txn.page_size());
         let index = FreeIndex::open(geometry, &root);
-        let SegRoot { storage_pages, free_bytes, .. } = root;
-        Ok(Self { txn, geometry, index, storage_pages, free_bytes, emptied: BTreeSet::new() })
+        let SegRoot {
+            storage_pages,
+            free_bytes,
+            ..
+        } = root;
+        Ok(Self {
+            txn,
+            geometry,
+            index,
+            storage_pages,
+            free_bytes,
+            emptied: BTreeSet::new(),
+        })
     }
 
     /// The pages as this transaction sees them, for reading.
@@ -85,7 +96,10 @@ impl<'t, 's> SegmentTxn<'t, 's> {
         };
         match self.change(page, |bytes| page::allocate(bytes, data, None))? {
             Some(offset) => Ok(SegmentAddr::new(page, offset)),
-            None => Err(SegError::Index { page, detail: format!("its class promises {size} bytes, which it has not") }),
+            None => Err(SegError::Index {
+                page,
+                detail: format!("its class promises {size} bytes, which it has not"),
+            }),
         }
     }
 
@@ -129,12 +143,26 @@ impl<'t, 's> SegmentTxn<'t, 's> {
     /// # Errors
     /// Those of the page layer, and corruption of the index.
     pub fn finish(self) -> Result<[u8; ROOT_LEN]> {
-        let Self { txn, index, storage_pages, free_bytes, emptied, .. } = self;
+        let Self {
+            txn,
+            index,
+            storage_pages,
+            free_bytes,
+            emptied,
+            ..
+        } = self;
         for page in emptied {
             txn.free(page)?;
         }
         let (height, index, classes) = index.finish(txn)?;
-        Ok(SegRoot { height, index, storage_pages, free_bytes, classes }.to_bytes())
+        Ok(SegRoot {
+            height,
+            index,
+            storage_pages,
+            free_bytes,
+            classes,
+        }
+        .to_bytes())
     }
 
     /// Stores `data` as a chain in the place of the segments `old`, and returns its head. Data that fits one segment
@@ -155,7 +183,8 @@ impl<'t, 's> SegmentTxn<'t, 's> {
         for data in linked.chunks(piece).rev() {
             let page = self.fresh_page()?;
             let placed = self.change(page, |bytes| page::allocate(bytes, data, Some(next)))?;
-            let offset = placed.unwrap_or_else(|| unreachable!("a piece is made to fill an empty page"));
+            let offset =
+                placed.unwrap_or_else(|| unreachable!("a piece is made to fill an empty page"));
             next = SegmentAddr::new(page, offset);
         }
         Ok(next)
@@ -188,16 +217,25 @@ impl<'t, 's> SegmentTxn<'t, 's> {
         let before = page::free_bytes(bytes).map_err(&fault)? as u64;
         let value = edit(bytes).map_err(&fault)?;
         let room = page::room(bytes).map_err(&fault)?;
-        let totals = |detail: &str| SegError::Root { detail: format!("{detail} than {page} alone accounts for") };
-        let others = self.free_bytes.checked_sub(before).ok_or_else(|| totals("fewer free bytes"))?;
+        let totals = |detail: &str| SegError::Root {
+            detail: format!("{detail} than {page} alone accounts for"),
+        };
+        let others = self
+            .free_bytes
+            .checked_sub(before)
+            .ok_or_else(|| totals("fewer free bytes"))?;
         if room.used == 0 {
             self.free_bytes = others;
-            self.storage_pages = self.storage_pages.checked_sub(1).ok_or_else(|| totals("fewer pages"))?;
+            self.storage_pages = self
+                .storage_pages
+                .checked_sub(1)
+                .ok_or_else(|| totals("fewer pages"))?;
             self.emptied.insert(page);
             self.index.set(&*self.txn, page, 0)?;
         } else {
             self.free_bytes = others.saturating_add(room.free_bytes as u64);
-            self.index.set(&*self.txn, page, self.geometry.class(room.largest))?;
+            self.index
+                .set(&*self.txn, page, self.geometry.class(room.largest))?;
         }
         Ok(value)
     }

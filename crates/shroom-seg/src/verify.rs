@@ -86,7 +86,12 @@ impl References {
     ///
     /// # Errors
     /// Corruption, when the blob is not one of `length` bytes; then nothing of it is added.
-    pub fn add_blob<R: PageRead>(&mut self, pages: &R, head: SegmentAddr, length: u64) -> Result<()> {
+    pub fn add_blob<R: PageRead>(
+        &mut self,
+        pages: &R,
+        head: SegmentAddr,
+        length: u64,
+    ) -> Result<()> {
         let mut blob = Blob::open_recording(pages, head, length)?;
         let mut tail = blob.tail_bytes;
         while tail > 0 {
@@ -97,7 +102,12 @@ impl References {
             && blob.padding > 0
         {
             let page = pages.page(LogicalPage(last.end().0 - 1))?;
-            if page.iter().rev().take(blob.padding as usize).any(|&byte| byte != 0) {
+            if page
+                .iter()
+                .rev()
+                .take(blob.padding as usize)
+                .any(|&byte| byte != 0)
+            {
                 return Err(SegError::Padding { addr: head });
             }
         }
@@ -132,7 +142,10 @@ pub struct SegStats {
 pub fn stats<R: PageRead>(pages: &R, root: &[u8; ROOT_LEN]) -> Result<SegStats> {
     let root = SegRoot::parse(root)?;
     let walk = IndexWalk::new(pages, &root)?;
-    if let Some(Finding { page, text: detail, .. }) = walk.findings.into_iter().next() {
+    if let Some(Finding {
+        page, text: detail, ..
+    }) = walk.findings.into_iter().next()
+    {
         return Err(SegError::Index { page, detail });
     }
     Ok(SegStats {
@@ -167,8 +180,15 @@ impl Owner {
 ///
 /// # Errors
 /// Errors of the system only; damage is in the report.
-pub fn verify<R: PageRead>(pages: &R, root: &[u8; ROOT_LEN], references: &References) -> Result<SegReport> {
-    let mut check = Checking { pages, report: SegReport::default() };
+pub fn verify<R: PageRead>(
+    pages: &R,
+    root: &[u8; ROOT_LEN],
+    references: &References,
+) -> Result<SegReport> {
+    let mut check = Checking {
+        pages,
+        report: SegReport::default(),
+    };
     let root = match SegRoot::parse(root) {
         Ok(root) => root,
         Err(error) => {
@@ -182,7 +202,11 @@ pub fn verify<R: PageRead>(pages: &R, root: &[u8; ROOT_LEN], references: &Refere
     let mut segments = references.segments.clone();
     segments.sort_unstable();
     for pair in segments.windows(2).filter(|pair| pair[0] == pair[1]) {
-        check.find(pair[0].page, Some(pair[0].offset), "segment is referenced twice".into());
+        check.find(
+            pair[0].page,
+            Some(pair[0].offset),
+            "segment is referenced twice".into(),
+        );
     }
     segments.dedup();
     let owners = check.owners(&segments, &walk, references)?;
@@ -190,10 +214,16 @@ pub fn verify<R: PageRead>(pages: &R, root: &[u8; ROOT_LEN], references: &Refere
         check.storage_page(of_page, &walk)?;
     }
     for (page, class) in walk.classed() {
-        let owner = owners.binary_search_by_key(&page, |&(page, _)| page.0.into()).map(|at| owners[at].1);
+        let owner = owners
+            .binary_search_by_key(&page, |&(page, _)| page.0.into())
+            .map(|at| owners[at].1);
         if owner != Ok(Owner::Storage) {
             let page = LogicalPage(page.try_into().unwrap_or(u32::MAX));
-            check.find(page, None, format!("has class {class} but is not a storage page"));
+            check.find(
+                page,
+                None,
+                format!("has class {class} but is not a storage page"),
+            );
         }
     }
     check.totals(&root);
@@ -217,13 +247,19 @@ impl<R: PageRead> Checking<'_, R> {
         walk: &IndexWalk,
         references: &References,
     ) -> Result<Vec<(LogicalPage, Owner)>> {
-        let mut owners: Vec<(LogicalPage, Owner)> = segments.iter().map(|addr| (addr.page, Owner::Storage)).collect();
+        let mut owners: Vec<(LogicalPage, Owner)> = segments
+            .iter()
+            .map(|addr| (addr.page, Owner::Storage))
+            .collect();
         owners.dedup();
         self.report.storage_pages = owners.len() as u64;
         self.report.index_pages = walk.pages.len() as u64;
         owners.extend(walk.pages.iter().map(|&page| (page, Owner::Index)));
         let before = owners.len();
-        let extent_pages = references.extents.iter().flat_map(|extent| extent.page_numbers());
+        let extent_pages = references
+            .extents
+            .iter()
+            .flat_map(|extent| extent.page_numbers());
         owners.extend(extent_pages.map(|page| (page, Owner::Extent)));
         self.report.extent_pages = (owners.len() - before) as u64;
         owners.extend(references.pages.iter().map(|&page| (page, Owner::Above)));
@@ -233,7 +269,11 @@ impl<R: PageRead> Checking<'_, R> {
             if let [(page, one), (other_page, other)] = *pair
                 && page == other_page
             {
-                self.find(page, None, format!("is used as {} and as {}", one.name(), other.name()));
+                self.find(
+                    page,
+                    None,
+                    format!("is used as {} and as {}", one.name(), other.name()),
+                );
             }
         }
         owners.dedup_by_key(|owner| owner.0);
@@ -243,20 +283,30 @@ impl<R: PageRead> Checking<'_, R> {
             let page = LogicalPage(number);
             let owner = owned.next_if(|owner| owner.0 == page).map(|owner| owner.1);
             match (owner, number != 0 && self.pages.is_allocated(page)?) {
-                (Some(owner), false) => self.find(page, None, format!("is not allocated, but used as {}", owner.name())),
+                (Some(owner), false) => self.find(
+                    page,
+                    None,
+                    format!("is not allocated, but used as {}", owner.name()),
+                ),
                 (None, true) => self.find(page, None, "is allocated, but nothing uses it".into()),
                 _ => {}
             }
         }
         for (page, owner) in owned {
-            self.find(page, None, format!("does not exist, but is used as {}", owner.name()));
+            self.find(
+                page,
+                None,
+                format!("does not exist, but is used as {}", owner.name()),
+            );
         }
         Ok(owners)
     }
 
     /// Checks one storage page, of which these segments are referenced.
     fn storage_page(&mut self, referenced: &[SegmentAddr], walk: &IndexWalk) -> Result<()> {
-        let Some(page) = referenced.first().map(|addr| addr.page) else { return Ok(()) };
+        let Some(page) = referenced.first().map(|addr| addr.page) else {
+            return Ok(());
+        };
         let bytes = match self.pages.page(page).map_err(SegError::from) {
             Ok(bytes) => bytes,
             Err(error) if error.is_corruption() => {
@@ -273,21 +323,44 @@ impl<R: PageRead> Checking<'_, R> {
         self.report.free_bytes += found.free_bytes as u64;
         let class = Geometry::new(self.pages.page_size()).class(found.largest);
         if walk.class(page) != class {
-            let text = format!("the free-space index says class {}, the page has {class}", walk.class(page));
+            let text = format!(
+                "the free-space index says class {}, the page has {class}",
+                walk.class(page)
+            );
             self.find(page, None, text);
         }
-        let is_live = |offset: u16| found.live.binary_search_by_key(&offset, |&(live, _)| live).is_ok();
+        let is_live = |offset: u16| {
+            found
+                .live
+                .binary_search_by_key(&offset, |&(live, _)| live)
+                .is_ok()
+        };
         for addr in referenced.iter().filter(|addr| !is_live(addr.offset)) {
-            self.find(page, Some(addr.offset), "a segment is referenced here, but none is live".into());
+            self.find(
+                page,
+                Some(addr.offset),
+                "a segment is referenced here, but none is live".into(),
+            );
         }
         for &(offset, next) in &found.live {
-            if referenced.binary_search_by_key(&offset, |addr| addr.offset).is_err() {
-                self.find(page, Some(offset), "segment is live, but nothing references it".into());
+            if referenced
+                .binary_search_by_key(&offset, |addr| addr.offset)
+                .is_err()
+            {
+                self.find(
+                    page,
+                    Some(offset),
+                    "segment is live, but nothing references it".into(),
+                );
             }
             if let Next::Local(target) = next
                 && !is_live(target)
             {
-                self.find(page, Some(offset), format!("segment links to offset {target}, where none is live"));
+                self.find(
+                    page,
+                    Some(offset),
+                    format!("segment links to offset {target}, where none is live"),
+                );
             }
         }
         Ok(())
@@ -296,11 +369,17 @@ impl<R: PageRead> Checking<'_, R> {
     fn totals(&mut self, root: &SegRoot) {
         let (pages, free_bytes) = (self.report.storage_pages, self.report.free_bytes);
         if u64::from(root.storage_pages) != pages {
-            let text = format!("the segment root counts {} storage pages, there are {pages}", root.storage_pages);
+            let text = format!(
+                "the segment root counts {} storage pages, there are {pages}",
+                root.storage_pages
+            );
             self.find(LogicalPage::NONE, None, text);
         }
         if root.free_bytes != free_bytes {
-            let text = format!("the segment root counts {} free bytes, there are {free_bytes}", root.free_bytes);
+            let text = format!(
+                "the segment root counts {} free bytes, there are {free_bytes}",
+                root.free_bytes
+            );
             self.find(LogicalPage::NONE, None, text);
         }
     }

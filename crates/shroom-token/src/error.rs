@@ -34,7 +34,7 @@ pub enum TokenError {
         got: u64,
     },
     /// A pack is malformed.
-    #[error("pack at {}+{}: {flaw}", addr.page, addr.offset)]
+    #[error("pack at {addr}: {flaw}")]
     Pack {
         /// The pack's segment.
         addr: SegmentAddr,
@@ -70,7 +70,7 @@ pub enum TokenError {
         got: TokenId,
     },
     /// Two directory entries name the same page or pack.
-    #[error("{}+{} is named twice in the directory", addr.page, addr.offset)]
+    #[error("{addr} is named twice in the directory")]
     NamedTwice {
         /// The pack, or the directory page with offset 0.
         addr: SegmentAddr,
@@ -120,6 +120,8 @@ impl TokenError {
             | Self::NamedTwice { .. } => true,
             Self::NotAscending { .. } | Self::KeptBeyondEnd { .. } | Self::TooLong { .. } => false,
             Self::Seg(error) => error.is_corruption(),
+            // Page numbers come from the directory: one that is not there is damage, not misuse.
+            Self::Page(PageError::Unallocated { .. }) => true,
             Self::Page(error) => error.is_corruption(),
         }
     }

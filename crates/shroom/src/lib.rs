@@ -1,1 +1,64 @@
-//! Placeholder.
+//! ShroomDB: a tiny single-file storage engine for thousands to hundreds of millions of small independent blobs
+//! ("tokens": a `u64` id and its bytes).
+//!
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("state.shroom");
+//! let db = shroom::Db::open(&path)?;
+//! db.put(42, b"spore")?; // visible at once, to every thread
+//! assert_eq!(db.get(42)?.unwrap(), b"spore"); // zero-copy where contiguous
+//! assert!(db.delete(42)?); // it existed
+//! db.flush()?; // durable: one fdatasync
+//!
+//! let mut batch = db.batch();
+//! batch.put(1, b"cap").put(2, b"stem").append(2, b" and root").tag(7);
+//! batch.commit_synced()?; // all or nothing, also across a crash
+//!
+//! let before = db.snapshot(); // O(1), never blocks and is never blocked
+//! db.put(1, b"changed")?;
+//! assert_eq!(before.get(1)?.unwrap(), b"cap");
+//! for token in db.range(1..) {
+//!     let (id, bytes) = token?;
+//!     println!("{id}: {} bytes", bytes.len());
+//! }
+//! drop(before);
+//! db.close()?; // a closed file is only data
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The layers below are crates of their own: `shroom-page` (a transactional page array), `shroom-seg` (an allocator of byte
+//! chains) and `shroom-token` (an ordered `u64 -> bytes` directory).
+//!
+//! Promises, in order: nothing lost and nothing wrong; the smallest file; reads at hash-map speed; one sync per durable
+//! commit; deterministic bytes; one file.
+
+#![forbid(unsafe_code)]
+
+mod batch;
+mod bulk;
+mod core;
+mod db;
+mod drain;
+mod error;
+mod iter;
+mod operation;
+mod options;
+mod overlay;
+mod report;
+mod root;
+mod snapshot;
+mod state;
+mod stats;
+mod value;
+
+pub use batch::Batch;
+pub use db::Db;
+pub use error::{Error, ErrorKind, Result};
+pub use iter::{Iter, Keys};
+pub use options::Options;
+pub use report::{Finding, Report};
+pub use shroom_page::{ReadCheck, storage};
+pub use shroom_token::TokenInfo;
+pub use snapshot::Snapshot;
+pub use stats::{PageCounts, Stats};
+pub use value::Value;

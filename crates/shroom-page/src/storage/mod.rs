@@ -16,6 +16,10 @@ pub use memory::MemoryStorage;
 use std::fmt::Debug;
 use std::io;
 
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a storage's emptiness is no question anyone asks"
+)]
 /// Bytes with positioned access. All methods take `&self`; calls may come from several threads.
 pub trait Storage: Send + Sync + Debug + 'static {
     /// Length in bytes.

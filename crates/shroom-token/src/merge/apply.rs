@@ -224,7 +224,7 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
 }
 
 /// The stored bytes of a token, after checking that it could have been written: in order, inline or a sound blob.
-pub(super) fn checked_token<'a>(
+pub(crate) fn checked_token<'a>(
     pack: &Pack<'a>,
     index: usize,
     inline_len_max: usize,

@@ -12,13 +12,15 @@ pub(crate) mod directory;
 mod run;
 mod stream;
 
+pub(crate) use self::apply::checked_token;
+pub(crate) use self::stream::Stream;
+
 use std::iter::Peekable;
 
 use shroom_page::{LogicalPage, PageRead};
 use shroom_seg::SegmentTxn;
 
 use self::directory::{Child, combine, plant, read_entries, rewrite};
-use self::stream::Stream;
 use crate::lookup::open_pack;
 use crate::node::Entry;
 use crate::{Edit, Result, TokenError, TokenId, TokenRoot, inline_len_max};
@@ -106,13 +108,13 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Edits<'_, I> {
 }
 
 /// The root's totals, as edits change them.
-struct Totals {
-    tokens: u64,
-    payload: u64,
+pub(crate) struct Totals {
+    pub(crate) tokens: u64,
+    pub(crate) payload: u64,
 }
 
 impl Totals {
-    fn add(&mut self, length: u64, id: TokenId) -> Result<()> {
+    pub(crate) fn add(&mut self, length: u64, id: TokenId) -> Result<()> {
         self.payload = self.payload.checked_add(length).ok_or(TokenError::TooLong { id })?;
         self.tokens = self.tokens.checked_add(1).ok_or(TokenError::TooLong { id })?;
         Ok(())

@@ -22,7 +22,27 @@ const AHEAD_PACKS_KEPT: usize = 3;
 impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
     /// Merges the run that starts at the leaf's present entry, which the next edit falls into.
     pub(super) fn run(&mut self, leaf: &mut Leaf<'_>) -> Result<()> {
-        let first = leaf.at;
+        if leaf.old.is_empty() {
+            self.apply_to_nothing(leaf, leaf.upper)?;
+        }
+        loop {
+            self.gather(leaf)?;
+            if self.stream.is_empty() && leaf.claimed.is_empty() {
+                // Edits that change nothing.
+                leaf.keep();
+                return Ok(());
+            }
+            if !self.extend(leaf)? {
+                break;
+            }
+        }
+        self.finish(leaf)?;
+        self.check_budget();
+        Ok(())
+    }
+
+    /// Takes in the packs from here on that edits change.
+    fn gather(&mut self, leaf: &mut Leaf<'_>) -> Result<()> {
         while let Some(&entry) = leaf.old.get(leaf.at) {
             let limit = leaf.limit(leaf.at);
             if self.edits.peek_below(limit).is_none() || !self.apply(leaf, entry, limit)? {
@@ -30,15 +50,6 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
             }
             leaf.at += 1;
         }
-        if leaf.old.is_empty() {
-            self.apply_to_nothing(leaf, leaf.upper)?;
-        } else if leaf.at == first {
-            // Edits that change nothing.
-            leaf.keep();
-            return Ok(());
-        }
-        self.finish(leaf)?;
-        self.check_budget();
         Ok(())
     }
 
@@ -62,42 +73,53 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
 
     /// Writes what is left of a run.
     fn finish(&mut self, leaf: &mut Leaf<'_>) -> Result<()> {
-        let mut cuts = self.plan(leaf)?;
+        let (starts, _) = self.greedy();
         let home = match leaf.claimed.as_slice() {
-            [_] if !cuts.is_empty() => leaf.claimed.pop(),
+            [_] if !starts.is_empty() => leaf.claimed.pop(),
             _ => None,
         };
         self.release(leaf)?;
         // A run of one pack stays at home with its first, largest part.
         let mut home = home;
-        for end in cuts.drain(..) {
-            self.write_front(leaf, end, home.take())?;
+        for count in self.lengths(&starts) {
+            self.write_front(leaf, count, home.take())?;
         }
         Ok(())
     }
 
-    /// Decides where to cut, after taking in neighbours that help: the length of each new pack, in tokens.
-    fn plan(&mut self, leaf: &mut Leaf<'_>) -> Result<Vec<usize>> {
-        loop {
-            let (starts, remainder) = self.greedy();
-            if starts.is_empty() || remainder * 4 >= self.capacity * 3 {
-                return Ok(self.lengths(&starts));
-            }
-            if let Some(&next) = leaf.old.get(leaf.at)
-                && remainder + self.pack_len(next)? <= self.capacity
-            {
-                self.absorb_next(leaf, next)?;
-                continue;
-            }
-            if let Some(&previous) = leaf.out.last() {
-                let len = self.pack_len(previous)?;
-                if remainder + len <= self.capacity {
-                    self.absorb_previous(leaf, previous)?;
-                    continue;
-                }
-            }
-            return Ok(self.lengths(&starts));
+    /// Takes in a neighbour that helps to fill packs; false when none does.
+    fn extend(&mut self, leaf: &mut Leaf<'_>) -> Result<bool> {
+        let (starts, remainder) = self.greedy();
+        if starts.is_empty() {
+            return Ok(false);
         }
+        let env = |n: &str, d: f64| std::env::var(n).ok().and_then(|x| x.parse().ok()).unwrap_or(d);
+        let (alpha, beta, thr, maxn) = (env("ALPHA", 0.25), env("BETA", 0.9), env("THR", 128.0), env("MAXN", 3.0));
+        let cap = self.capacity as f64;
+        let waste = |len: f64| if len <= 0.0 { 0.0 } else { (30.0 + len * alpha).min((cap - len) * beta) };
+        let now = waste(remainder as f64);
+        if leaf.claimed.len() as f64 >= starts.len() as f64 + maxn {
+            return Ok(false);
+        }
+        let gain = |len: usize| {
+            let total = (remainder + len) as f64 - 12.0;
+            let after = if total <= cap { waste(total) } else { waste(total - cap + 12.0) };
+            let g = now + waste(len as f64) - after;
+            if total <= cap { g - env("THRC", 20.0) } else { g - thr }
+        };
+        let next = leaf.old.get(leaf.at).copied();
+        let previous = leaf.out.last().copied();
+        let next_gain = match next { Some(e) => gain(self.pack_len(e)?), None => f64::MIN };
+        let previous_gain = match previous { Some(e) => gain(self.pack_len(e)?), None => f64::MIN };
+        if next_gain.max(previous_gain) < 0.0 {
+            return Ok(false);
+        }
+        if next_gain >= previous_gain {
+            self.absorb_next(leaf, next.unwrap())?;
+        } else {
+            self.absorb_previous(leaf, previous.unwrap())?;
+        }
+        Ok(true)
     }
 
     /// Starts of packs filled one after another, and the encoded length of the last one.

@@ -10,7 +10,7 @@ use crate::pack::{PackShape, StoredToken, encode};
 
 /// A queue of stored tokens. Bytes lie in one arena; taking from the front moves nothing until half is gone.
 #[derive(Default)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     items: Vec<Item>,
     /// Items before this one were taken.
     start: usize,
@@ -29,14 +29,14 @@ struct Item {
 
 /// A place in a stream to go back to.
 #[derive(Clone, Copy)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     items: usize,
     arena: usize,
     values_len: usize,
 }
 
 impl Stream {
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.items.clear();
         self.arena.clear();
         self.start = 0;
@@ -44,21 +44,21 @@ impl Stream {
     }
 
     /// Tokens that are left.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.items.len() - self.start
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Stored bytes of the tokens that are left.
-    pub(super) fn values_len(&self) -> usize {
+    pub(crate) fn values_len(&self) -> usize {
         self.values_len
     }
 
     /// Adds a token behind all others; `parts` together are its stored bytes.
-    pub(super) fn push(&mut self, id: u64, parts: &[&[u8]], blob: bool) {
+    pub(crate) fn push(&mut self, id: u64, parts: &[&[u8]], blob: bool) {
         debug_assert!(self.items.last().is_none_or(|last| last.id < id));
         let at = self.arena.len();
         for part in parts {
@@ -70,7 +70,7 @@ impl Stream {
     }
 
     /// Adds tokens before all others.
-    pub(super) fn push_front<'a>(&mut self, tokens: impl Iterator<Item = StoredToken<'a>>) {
+    pub(crate) fn push_front<'a>(&mut self, tokens: impl Iterator<Item = StoredToken<'a>>) {
         let mut items = Vec::new();
         for (id, bytes, blob) in tokens {
             items.push(Item { id, at: self.arena.len(), len: bytes.len(), blob });
@@ -81,31 +81,31 @@ impl Stream {
         self.items.splice(self.start..self.start, items);
     }
 
-    pub(super) fn mark(&self) -> Mark {
+    pub(crate) fn mark(&self) -> Mark {
         let (items, arena) = (self.items.len(), self.arena.len());
         Mark { items, arena, values_len: self.values_len }
     }
 
     /// Takes back what was added behind since `mark`; nothing was taken from the front since.
-    pub(super) fn rewind(&mut self, mark: Mark) {
+    pub(crate) fn rewind(&mut self, mark: Mark) {
         self.items.truncate(mark.items);
         self.arena.truncate(mark.arena);
         self.values_len = mark.values_len;
     }
 
     /// Token `index` of those left, as stored.
-    pub(super) fn token(&self, index: usize) -> Option<StoredToken<'_>> {
+    pub(crate) fn token(&self, index: usize) -> Option<StoredToken<'_>> {
         self.left().get(index).map(|item| self.stored(item))
     }
 
     /// Shape of a pack of the tokens in `range`.
-    pub(super) fn shape(&self, range: Range<usize>) -> PackShape {
+    pub(crate) fn shape(&self, range: Range<usize>) -> PackShape {
         let items = self.left().get(range).unwrap_or(&[]);
         items.iter().fold(PackShape::default(), |shape, item| shape.with(item.id, item.len, item.blob))
     }
 
     /// The longest run of tokens from `start` on that a pack of `capacity` bytes holds: its end.
-    pub(super) fn cut_forward(&self, start: usize, capacity: usize) -> usize {
+    pub(crate) fn cut_forward(&self, start: usize, capacity: usize) -> usize {
         let mut shape = PackShape::default();
         let items = self.left().get(start..).unwrap_or(&[]);
         let fitting = items.iter().take_while(|item| {
@@ -116,7 +116,7 @@ impl Stream {
     }
 
     /// The longest run of tokens up to `end` that a pack of `capacity` bytes holds: its start.
-    pub(super) fn cut_backward(&self, end: usize, capacity: usize) -> usize {
+    pub(crate) fn cut_backward(&self, end: usize, capacity: usize) -> usize {
         let mut shape = PackShape::default();
         let items = self.left().get(..end).unwrap_or(&[]);
         let fitting = items.iter().rev().take_while(|item| {
@@ -127,14 +127,14 @@ impl Stream {
     }
 
     /// Encodes the tokens in `range` as a pack, over whatever `out` held.
-    pub(super) fn encode(&self, range: Range<usize>, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, range: Range<usize>, out: &mut Vec<u8>) {
         let items = self.left().get(range.clone()).unwrap_or(&[]);
         let shape = self.shape(range);
         encode(&shape, items.iter().map(|item| self.stored(item)), out);
     }
 
     /// Takes `count` tokens off the front.
-    pub(super) fn take_front(&mut self, count: usize) {
+    pub(crate) fn take_front(&mut self, count: usize) {
         let taken = self.left().get(..count).unwrap_or(&[]);
         self.values_len -= taken.iter().map(|item| item.len).sum::<usize>();
         self.start += count;

@@ -403,6 +403,17 @@ fn rot_is_in_the_content_and_in_every_later_crash() {
 }
 
 #[test]
+fn rot_takes_no_number_among_the_changes() {
+    let storage = FaultyStorage::from_image(vec![b'.'; 4]);
+    storage.corrupt(0, b"X");
+    storage.write_at(1, b"a").unwrap();
+    storage.write_at(2, b"b").unwrap();
+    assert_eq!(crash(&storage, 3, CrashPlan::Subset(0b01)), "Xa..");
+    assert_eq!(crash(&storage, 3, CrashPlan::Subset(0b10)), "X.b.");
+    assert_eq!(crash(&storage, 3, CrashPlan::AllBut(1)), "Xa..");
+}
+
+#[test]
 fn clones_share_everything() {
     let storage = FaultyStorage::new();
     let other = storage.clone();

@@ -76,6 +76,20 @@ fn only_written_chunks_are_copied() {
 }
 
 #[test]
+fn a_hole_has_sharp_edges() {
+    let edges = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK];
+    for start in edges {
+        for end in edges.into_iter().filter(|&end| end >= start) {
+            let storage = MemoryStorage::from_bytes(vec![7; 2 * CHUNK_LEN]);
+            assert!(storage.punch_hole(start, end - start).unwrap());
+            let mut expected = vec![7; 2 * CHUNK_LEN];
+            expected[start as usize..end as usize].fill(0);
+            assert!(storage.to_bytes() == expected, "{start}..{end}");
+        }
+    }
+}
+
+#[test]
 fn ranges_outside_are_errors_and_change_nothing() {
     let storage = MemoryStorage::from_bytes(vec![7; 100]);
     assert_eq!(

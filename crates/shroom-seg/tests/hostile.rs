@@ -1,0 +1,254 @@
+//! Arbitrary bytes in the pages: every reader and writer gives data or an error, and ends.
+
+use proptest::prelude::*;
+use shroom_page::{LogicalPage, PageRead, PageSize, PageStore, Roots};
+use shroom_seg::{
+    BlobChunks, References, SegmentAddr, SegmentTxn, blob_pages, blob_read, blob_slice,
+    blob_to_vec, segment, stats, verify,
+};
+
+/// What a test may do to a page.
+#[derive(Clone, Debug)]
+enum Damage {
+    Byte(usize, usize, u8),
+    Word(usize, usize, u16),
+    Random(usize, Vec<u8>),
+    Copy(usize, usize),
+}
+
+fn damages() -> impl Strategy<Value = Vec<Damage>> {
+    let word = prop_oneof![0u16..24, any::<u16>(), Just(u16::MAX)];
+    let damage = prop_oneof![
+        4 => (any::<usize>(), any::<usize>(), any::<u8>()).prop_map(|(page, at, value)| Damage::Byte(page, at, value)),
+        6 => (any::<usize>(), any::<usize>(), word).prop_map(|(page, at, value)| Damage::Word(page, at, value)),
+        1 => (any::<usize>(), prop::collection::vec(any::<u8>(), 512)).prop_map(|(page, bytes)| Damage::Random(page, bytes)),
+        1 => (any::<usize>(), any::<usize>()).prop_map(|(from, to)| Damage::Copy(from, to)),
+    ];
+    prop::collection::vec(damage, 0..12)
+}
+
+/// Segments, blobs and an index of two levels, in pages of 512 bytes.
+fn build(store: &PageStore) -> ([u8; 64], Vec<SegmentAddr>, Vec<(SegmentAddr, u64)>) {
+    let mut txn = store.begin().unwrap();
+    let mut segments = SegmentTxn::open(&mut txn, &[0; 64]).unwrap();
+    let mut addrs: Vec<_> = (0..60)
+        .map(|at| segments.allocate(&vec![at as u8; at * 7 % 200]).unwrap())
+        .collect();
+    for addr in addrs.split_off(40) {
+        segments.free(addr).unwrap();
+    }
+    let mut blobs = Vec::new();
+    for length in [3, 400, 500, 900, 5000, 20_000, 300_000] {
+        let head = segments
+            .blob_create(&[&vec![length as u8; length]])
+            .unwrap();
+        blobs.push((
+            segments
+                .blob_append(head, length as u64, &[&[7; 300]])
+                .unwrap(),
+            length as u64 + 300,
+        ));
+    }
+    addrs.extend((0..8).map(|_| segments.allocate(&[9; 450]).unwrap()));
+    let seg = segments.finish().unwrap();
+    txn.commit(Roots {
+        seg,
+        ..Roots::default()
+    })
+    .unwrap();
+    assert!(seg[0] >= 1, "the index has pages");
+    (seg, addrs, blobs)
+}
+
+fn apply(store: &PageStore, damages: &[Damage]) {
+    let mut txn = store.begin().unwrap();
+    // Pages with a header, twice as likely as any: damage to raw pages is only wrong data.
+    let all: Vec<_> = (1..txn.logical_pages())
+        .map(LogicalPage)
+        .filter(|&page| txn.is_allocated(page).unwrap())
+        .collect();
+    let formed: Vec<_> = all
+        .iter()
+        .copied()
+        .filter(|&page| matches!(txn.page(page).unwrap()[..2], [1, 0] | [2, 1 | 2]))
+        .collect();
+    for damage in damages {
+        let pick = |page: usize| formed[page % formed.len()];
+        match damage {
+            Damage::Byte(page, at, value) => txn.page_mut(pick(*page)).unwrap()[at % 512] = *value,
+            Damage::Word(page, at, value) => {
+                txn.page_mut(pick(*page)).unwrap()[at % 511..][..2]
+                    .copy_from_slice(&value.to_le_bytes());
+            }
+            Damage::Random(page, bytes) => txn.page_mut(pick(*page)).unwrap()[at_body(bytes)..]
+                .copy_from_slice(&bytes[at_body(bytes)..]),
+            Damage::Copy(from, to) => {
+                let copy = txn.page(pick(*from)).unwrap().to_vec();
+                txn.page_mut(pick(*to)).unwrap().copy_from_slice(&copy);
+            }
+        }
+    }
+    txn.commit(store.snapshot().roots().to_owned()).unwrap();
+}
+
+/// Random pages keep their type every other time, so that what follows is read at all.
+fn at_body(bytes: &[u8]) -> usize {
+    if bytes[0].is_multiple_of(2) { 8 } else { 0 }
+}
+
+fn read_everything<R: PageRead>(
+    pages: &R,
+    seg: &[u8; 64],
+    addrs: &[SegmentAddr],
+    blobs: &[(SegmentAddr, u64)],
+) {
+    let mut references = References::new();
+    for &addr in addrs {
+        let _ = segment(pages, addr);
+        references.add_segment(addr);
+    }
+    for &(head, length) in blobs {
+        let _ = (
+            blob_slice(pages, head, length),
+            blob_pages(pages, head, length),
+        );
+        let _ = blob_read(
+            pages,
+            head,
+            length,
+            length / 3,
+            &mut vec![0; (length / 2) as usize],
+        );
+        if let Ok(bytes) = blob_to_vec(pages, head, length) {
+            assert_eq!(bytes.len() as u64, length);
+        }
+        if let Ok(chunks) = BlobChunks::new(pages, head, length) {
+            assert!(
+                chunks
+                    .filter_map(Result::ok)
+                    .map(<[u8]>::len)
+                    .sum::<usize>() as u64
+                    <= length
+            );
+        }
+        let _ = references.add_blob(pages, head, length);
+        // Any byte may be taken for a head, and any length asked for.
+        for odd in [0, 1, length + 1, 1 << 40, u64::MAX] {
+            let _ = (
+                blob_to_vec(pages, head, odd),
+                blob_slice(pages, SegmentAddr::new(head.page, odd as u16), odd),
+            );
+        }
+    }
+    let _ = stats(pages, seg);
+    verify(pages, seg, &references).expect("damage is a finding, not an error");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(25000))]
+
+    #[test]
+    fn damaged_pages_are_survived(damages in damages(), root in prop::option::of((0usize..64, any::<u8>())), pick in any::<usize>()) {
+        let store = PageStore::in_memory(PageSize::new(512).unwrap()).unwrap();
+        let (mut seg, addrs, blobs) = build(&store);
+        apply(&store, &damages);
+        if let Some((at, value)) = root {
+            seg[at] = value;
+        }
+        read_everything(&store.snapshot(), &seg, &addrs, &blobs);
+
+        // Every writer once, each in a transaction of its own that is dropped; then all of them in one.
+        type Edit<'e> = Box<dyn Fn(&mut SegmentTxn<'_, '_>) -> shroom_seg::Result<()> + 'e>;
+        let addr = addrs[pick % addrs.len()];
+        let (head, length) = blobs[pick % blobs.len()];
+        let edits: Vec<Edit<'_>> = vec![
+            Box::new(|segments| segments.allocate(&[1; 30]).map(drop)),
+            Box::new(|segments| segments.allocate(&[1; 480]).map(drop)),
+            Box::new(|segments| segments.replace(addr, &[1; 200]).map(drop)),
+            Box::new(|segments| segments.free(addr)),
+            Box::new(|segments| segments.blob_create(&[&[1; 3000]]).map(drop)),
+            Box::new(|segments| segments.blob_append(head, length, &[&[1; 3000]]).map(drop)),
+            Box::new(|segments| segments.blob_truncate(head, length, length / 2).map(drop)),
+            Box::new(|segments| segments.blob_free(head, length)),
+        ];
+        for edit in &edits {
+            let mut txn = store.begin().unwrap();
+            if let Ok(mut segments) = SegmentTxn::open(&mut txn, &seg) {
+                let _ = edit(&mut segments).and_then(|()| segments.finish().map(drop));
+            }
+        }
+        let mut txn = store.begin().unwrap();
+        if let Ok(mut segments) = SegmentTxn::open(&mut txn, &seg) {
+            for edit in &edits {
+                if let Err(error) = edit(&mut segments) {
+                    prop_assert!(!error.to_string().is_empty());
+                    break;
+                }
+            }
+            let _ = segments.finish();
+        }
+    }
+}
+
+#[test]
+fn a_chain_that_bites_its_tail_ends() {
+    let store = PageStore::in_memory(PageSize::new(512).unwrap()).unwrap();
+    let (_, addrs, _) = build(&store);
+    let mut txn = store.begin().unwrap();
+    // A page with one segment of 490 bytes whose link leads back to itself, by a far link and by a local one.
+    for far in [true, false] {
+        let page = addrs[0].page;
+        let bytes = txn.page_mut(page).unwrap();
+        bytes[8..].fill(0);
+        bytes[8..10].copy_from_slice(&488u16.to_le_bytes());
+        if far {
+            bytes[498..500].copy_from_slice(&1u16.to_le_bytes());
+            bytes[500..506].copy_from_slice(&SegmentAddr::new(page, 8).to_bytes());
+        } else {
+            bytes[498..500].copy_from_slice(&8u16.to_le_bytes());
+        }
+        let head = SegmentAddr::new(page, 8);
+        assert!(segment(&txn, head).unwrap_err().is_corruption());
+        for length in [0, 100, 486, 100_000, 100_000_000, u64::MAX] {
+            assert!(blob_to_vec(&txn, head, length).unwrap_err().is_corruption());
+            assert!(blob_pages(&txn, head, length).is_err());
+        }
+        // Empty links may not spin either.
+        let bytes = txn.page_mut(page).unwrap();
+        bytes[8..12].copy_from_slice(&[0, 0, 8, 0]);
+        assert!(blob_to_vec(&txn, head, 5).unwrap_err().is_corruption());
+    }
+}
+
+#[test]
+fn a_chain_inside_one_page_is_read() {
+    let store = PageStore::in_memory(PageSize::new(512).unwrap()).unwrap();
+    let mut txn = store.begin().unwrap();
+    let page = txn.allocate().unwrap();
+    // "ab" at 8 leads to "cdef" at 14, whose last byte is slack.
+    let bytes = txn.page_mut(page).unwrap();
+    bytes[..8].copy_from_slice(&[1, 0, 2, 0, 22, 0, 0xEA, 1]);
+    bytes[8..22].copy_from_slice(&[4, 0, 0, 0, b'a', b'b', 16, 0, 3, 0, b'c', b'd', 0, 0]);
+    bytes[22..26].copy_from_slice(&[0, 0, 0, 0]);
+    bytes[8..24].copy_from_slice(&[
+        4, 0, 0, 0, b'a', b'b', 16, 0, 4, 0, b'c', b'd', b'e', 0, 0, 0,
+    ]);
+    bytes[4..8].copy_from_slice(&[24, 0, 0xE8, 1]);
+    bytes[24..26].copy_from_slice(&484u16.to_le_bytes());
+    let head = SegmentAddr::new(page, 8);
+    assert_eq!(blob_to_vec(&txn, head, 5).unwrap(), b"abcde");
+    assert_eq!(blob_slice(&txn, head, 5).unwrap(), None);
+    let mut references = References::new();
+    references.add_blob(&txn, head, 5).unwrap();
+    let report = verify(&txn, &[0; 64], &references).unwrap();
+    // The root knows nothing of this page; the page itself is sound.
+    assert_eq!(report.live_segments, 2);
+    assert!(
+        report
+            .findings
+            .iter()
+            .all(|finding| finding.offset.is_none()),
+        "{:?}",
+        report.findings
+    );
+}

@@ -1,0 +1,203 @@
+//! Loading sorted tokens behind all that are there: packs are filled in order, and only the right edge of the
+//! directory is touched.
+//!
+//! * B1 Every pack but the last is as full as whole tokens allow, and so is every directory page.
+//! * B2 Memory is one pack and one directory page a level, however many tokens come (beside what the page
+//!   transaction holds).
+//!
+//! Absent on purpose: does not sort, and does not commit in between.
+
+use shroom_page::{LogicalPage, PageRead};
+use shroom_seg::{SegmentAddr, SegmentTxn};
+
+use crate::lookup::{open_pack, pack_error};
+use crate::merge::directory::read_entries;
+use crate::merge::{Stream, Totals, checked_token};
+use crate::node::{Entry, NodeShape, encode};
+use crate::pack::{PackShape, blob_reference};
+use crate::{Result, TokenError, TokenId, TokenRoot, inline_len_max};
+
+/// Appends tokens whose ids ascend and are above all stored ones, and returns the new root.
+///
+/// # Errors
+/// [`TokenError::NotAscending`] for an id that is not above the one before; corruption; errors of the layers below.
+/// After any error the transaction must be dropped.
+pub fn bulk_append<T: AsRef<[u8]>>(
+    segments: &mut SegmentTxn<'_, '_>,
+    root: &TokenRoot,
+    tokens: impl IntoIterator<Item = (TokenId, T)>,
+) -> Result<TokenRoot> {
+    let mut tokens = tokens.into_iter().peekable();
+    if tokens.peek().is_none() {
+        return Ok(*root);
+    }
+    let mut bulk = Bulk::open(segments, root)?;
+    for (id, bytes) in tokens {
+        bulk.push(id, bytes.as_ref())?;
+    }
+    bulk.finish()
+}
+
+struct Bulk<'m, 't, 's> {
+    segments: &'m mut SegmentTxn<'t, 's>,
+    /// The right edge, leaf first.
+    edge: Vec<Edge>,
+    /// Tokens of the last pack.
+    stream: Stream,
+    shape: PackShape,
+    /// Where the last pack was, until it is written again.
+    home: Option<SegmentAddr>,
+    last: Option<TokenId>,
+    totals: Totals,
+    encoded: Vec<u8>,
+}
+
+/// The last directory page of a level, without the entry that is being built below it.
+#[derive(Default)]
+struct Edge {
+    page: Option<LogicalPage>,
+    entries: Vec<Entry>,
+    shape: NodeShape,
+}
+
+impl<'m, 't, 's> Bulk<'m, 't, 's> {
+    fn open(segments: &'m mut SegmentTxn<'t, 's>, root: &TokenRoot) -> Result<Self> {
+        let mut edge = Vec::new();
+        let (mut addr, mut key) = (root.addr, None);
+        for level in (0..root.height.saturating_sub(1)).rev() {
+            let page = Some(addr.page);
+            let mut entries = read_entries(segments, addr.page, level, key)?;
+            if let Some(last) = entries.pop() {
+                (addr, key) = (last.addr, Some(last.id));
+            }
+            edge.push(Edge { page, shape: NodeShape::of(&entries), entries });
+        }
+        edge.reverse();
+        let mut bulk = Self {
+            segments,
+            edge,
+            stream: Stream::default(),
+            shape: PackShape::default(),
+            home: None,
+            last: None,
+            totals: Totals { tokens: root.tokens, payload: root.payload },
+            encoded: Vec::new(),
+        };
+        if root.height > 0 {
+            bulk.load(addr, key)?;
+        }
+        Ok(bulk)
+    }
+
+    /// Starts from the tokens of the last pack.
+    fn load(&mut self, addr: SegmentAddr, key: Option<u64>) -> Result<()> {
+        let (pack, _) = open_pack(self.segments.pages(), addr, key)?;
+        let limit = inline_len_max(self.segments.pages().page_size().bytes());
+        for index in 0..pack.len() {
+            let bytes = checked_token(&pack, index, limit).map_err(pack_error(addr))?;
+            let (id, blob) = (pack.id(index), pack.is_blob(index));
+            self.stream.push(id.0, &[bytes], blob);
+            self.shape = self.shape.with(id.0, bytes.len(), blob);
+            self.last = Some(id);
+        }
+        self.home = Some(addr);
+        Ok(())
+    }
+
+    fn push(&mut self, id: TokenId, bytes: &[u8]) -> Result<()> {
+        match self.last.replace(id) {
+            Some(previous) if previous >= id => {
+                return Err(TokenError::NotAscending { previous, got: id });
+            }
+            _ => {}
+        }
+        self.totals.add(bytes.len() as u64, id)?;
+        if bytes.len() <= inline_len_max(self.segments.pages().page_size().bytes()) {
+            return self.push_stored(id, bytes, false);
+        }
+        let head = self.segments.blob_create(&[bytes])?;
+        self.push_stored(id, &blob_reference(head, bytes.len() as u64), true)
+    }
+
+    fn push_stored(&mut self, id: TokenId, bytes: &[u8], blob: bool) -> Result<()> {
+        let mut shape = self.shape.with(id.0, bytes.len(), blob);
+        if !shape.fits(self.segments.capacity()) {
+            self.write_pack()?;
+            shape = PackShape::default().with(id.0, bytes.len(), blob);
+        }
+        self.stream.push(id.0, &[bytes], blob);
+        self.shape = shape;
+        Ok(())
+    }
+
+    fn write_pack(&mut self) -> Result<()> {
+        let Some((id, _, _)) = self.stream.token(0) else {
+            return Ok(());
+        };
+        self.stream.encode(0..self.stream.len(), &mut self.encoded);
+        let addr = match self.home.take() {
+            Some(home) => self.segments.replace(home, &self.encoded)?,
+            None => self.segments.allocate(&self.encoded)?,
+        };
+        self.stream.clear();
+        self.add_entry(0, Entry { id, addr })
+    }
+
+    /// Adds an entry at the right edge; a full page is written first, and named one level up.
+    fn add_entry(&mut self, level: usize, entry: Entry) -> Result<()> {
+        let page_size = self.segments.pages().page_size().bytes();
+        if level == self.edge.len() {
+            self.edge.push(Edge::default());
+        }
+        if let Some(edge) = self.edge.get_mut(level) {
+            let shape = edge.shape.with(entry);
+            if shape.fits(page_size) {
+                edge.shape = shape;
+                edge.entries.push(entry);
+                return Ok(());
+            }
+        }
+        let full = self.write_edge(level)?;
+        self.edge[level] = Edge {
+            page: None,
+            entries: vec![entry],
+            shape: NodeShape::default().with(entry),
+        };
+        self.add_entry(level + 1, full)
+    }
+
+    /// Writes the last page of a level: the entry that names it.
+    fn write_edge(&mut self, level: usize) -> Result<Entry> {
+        let edge = &self.edge[level];
+        let page = match edge.page {
+            Some(page) => page,
+            None => self.segments.pages_mut().allocate()?,
+        };
+        encode(&edge.entries, level as u8, self.segments.pages_mut().page_mut(page)?);
+        Ok(Entry::page(edge.entries[0].id, page))
+    }
+
+    fn finish(mut self) -> Result<TokenRoot> {
+        self.write_pack()?;
+        let mut level = 0;
+        let (height, addr) = loop {
+            let top = level + 1 == self.edge.len();
+            let edge = &self.edge[level];
+            if let ([only], true) = (edge.entries.as_slice(), top) {
+                let only = *only;
+                if let Some(page) = edge.page {
+                    self.segments.pages_mut().free(page)?;
+                }
+                break (level + 1, only.addr);
+            }
+            let entry = self.write_edge(level)?;
+            if top {
+                break (level + 2, entry.addr);
+            }
+            self.add_entry(level + 1, entry)?;
+            level += 1;
+        };
+        let Totals { tokens, payload } = self.totals;
+        Ok(TokenRoot { height: height as u8, addr, tokens, payload })
+    }
+}

@@ -1,0 +1,339 @@
+//! The write path: from changes to a journal frame, the overlay and a new state. What all handles of a database share.
+//!
+//! * W1 Writers are serialised by one lock; readers take none.
+//! * W2 A state is published only after its frame is in the journal's buffer, and a state holds whole batches.
+//! * W3 What a state holds is in the file after a sync that began later.
+//!
+//! A batch too large for the journal is merged into the pages directly and committed by a checkpoint.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+use shroom_page::{JournalMark, PageError, PageStore};
+
+use crate::drain::{Drain, Draining};
+use crate::error::{Error, Result};
+use crate::operation::Operation;
+use crate::options::Options;
+use crate::overlay::Overlay;
+use crate::state::{Base, State};
+
+/// A value has at most this many pages' bytes (16 GiB at 4 KiB pages).
+const VALUE_PAGES_MAX: u64 = 1 << 22;
+/// Upper bound of an operation's bytes besides its data: code and three varints.
+const OPERATION_OVERHEAD: usize = 32;
+
+/// A change asked for, over borrowed bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Write<'a> {
+    Put { id: u64, bytes: &'a [u8] },
+    Append { id: u64, bytes: &'a [u8] },
+    Delete { id: u64 },
+    Tag { value: u64 },
+}
+
+impl Write<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Put { bytes, .. } | Self::Append { bytes, .. } => {
+                bytes.len() + OPERATION_OVERHEAD
+            }
+            _ => OPERATION_OVERHEAD,
+        }
+    }
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    /// Sequence of the journal frame that must be durable for the write to be.
+    pub(crate) sequence: u64,
+    /// Length of the token after the last append.
+    pub(crate) length: u64,
+    /// Whether the last token deleted was there.
+    pub(crate) deleted: bool,
+}
+
+/// What all handles of a database share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) store: PageStore,
+    pub(crate) state: ArcSwap<State>,
+    pub(crate) options: Options,
+    writer: Mutex<Writer>,
+    /// Signalled when a background checkpoint has ended.
+    pub(crate) drained: Condvar,
+    /// For the thread that drains in the background.
+    pub(crate) this: Weak<Core>,
+    /// Sequence of the checkpoint found at open.
+    pub(crate) opened_at: u64,
+}
+
+/// What only the holder of the writer's lock changes.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    scratch: Vec<u8>,
+    pub(crate) draining: Draining,
+    /// Bytes of the active journal area at which the next pause is due, while a checkpoint runs.
+    pub(crate) pause_at: u64,
+    /// Highest id in use: `None` when not known, `Some(None)` when there is no token.
+    highest: Option<Option<u64>>,
+    pub(crate) closed: bool,
+}
+
+impl Core {
+    /// Reads the checkpoint and replays the journal over it.
+    pub(crate) fn open(store: PageStore, options: Options) -> Result<Arc<Self>> {
+        let base = Arc::new(Base::new(store.snapshot())?);
+        let mut overlay = Overlay::default();
+        let recovered = store.take_recovered();
+        for (sequence, payload) in recovered.iter() {
+            replay(&mut overlay, payload).map_err(|detail| Error::Journal { sequence, detail })?;
+        }
+        if !overlay.is_empty() {
+            tracing::info!(tokens = overlay.len(), "journal replayed");
+        }
+        let state = State::new(base, None, overlay);
+        state.check_appends()?;
+        let opened_at = store.snapshot().sequence();
+        Ok(Arc::new_cyclic(|this| Self {
+            store,
+            state: ArcSwap::from_pointee(state),
+            options,
+            writer: Mutex::default(),
+            drained: Condvar::new(),
+            this: Weak::clone(this),
+            opened_at,
+        }))
+    }
+
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer's lock, when the database takes writes.
+    pub(crate) fn writable(&self) -> Result<MutexGuard<'_, Writer>> {
+        if self.store.is_read_only() {
+            return Err(PageError::ReadOnly.into());
+        }
+        if self.store.is_poisoned() {
+            return Err(PageError::Poisoned.into());
+        }
+        let writer = self.writer();
+        if writer.closed {
+            Err(Error::Closed)
+        } else {
+            Ok(writer)
+        }
+    }
+
+    /// Commits changes as one batch.
+    pub(crate) fn write(&self, writes: &[Write<'_>]) -> Result<Outcome> {
+        self.write_locked(self.writable()?, writes)
+    }
+
+    pub(crate) fn value_len_max(&self) -> u64 {
+        VALUE_PAGES_MAX << self.store.page_size().shift()
+    }
+
+    fn write_locked<'g>(
+        &'g self,
+        mut writer: MutexGuard<'g, Writer>,
+        writes: &[Write<'_>],
+    ) -> Result<Outcome> {
+        let len: usize = writes.iter().map(Write::len).sum();
+        if len as u64 > self.options.journal_limit {
+            return self.write_direct(writer, writes);
+        }
+        loop {
+            let state = self.state.load_full();
+            let mut overlay = state.overlay.clone();
+            let mut outcome = Outcome::default();
+            let mut scratch = std::mem::take(&mut writer.scratch);
+            scratch.clear();
+            for write in writes {
+                let operation = self.resolve(&state, &overlay, write, &mut outcome)?;
+                let Some(operation) = operation else { continue };
+                operation.encode(&mut scratch);
+                overlay.apply(operation).map_err(|detail| Error::Journal {
+                    sequence: 0,
+                    detail,
+                })?;
+            }
+            let appended = if scratch.is_empty() {
+                Some(self.store.journal_mark().sequence)
+            } else {
+                self.store.journal_append(&scratch)?
+            };
+            let fits = scratch.len();
+            writer.scratch = scratch;
+            let Some(sequence) = appended else {
+                writer = self.make_room(writer, fits)?;
+                continue;
+            };
+            outcome.sequence = sequence;
+            writer.note_ids(writes);
+            if fits > 0 {
+                self.state.store(Arc::new(State::new(
+                    Arc::clone(&state.base),
+                    state.frozen.clone(),
+                    overlay,
+                )));
+                self.slow_down(writer);
+            }
+            return Ok(outcome);
+        }
+    }
+
+    /// The operation that a write comes to in a state with an overlay on top; `None` when it changes nothing.
+    fn resolve<'w>(
+        &self,
+        state: &State,
+        overlay: &Overlay,
+        write: &Write<'w>,
+        outcome: &mut Outcome,
+    ) -> Result<Option<Operation<'w>>> {
+        let length = |id: u64| match overlay.get(id) {
+            Some(change) => Ok(change.length()),
+            None => state.length(id),
+        };
+        Ok(match *write {
+            Write::Put { id, bytes } => {
+                self.check_length(id, bytes.len() as u64)?;
+                Some(Operation::Put { id, bytes })
+            }
+            Write::Append { id, bytes } => {
+                let before = length(id)?;
+                let offset = before.unwrap_or(0);
+                outcome.length = offset + bytes.len() as u64;
+                self.check_length(id, outcome.length)?;
+                // Appending nothing to a token that is there changes nothing.
+                let changes = before.is_none() || !bytes.is_empty();
+                changes.then_some(Operation::Append { id, offset, bytes })
+            }
+            Write::Delete { id } => {
+                outcome.deleted = length(id)?.is_some();
+                outcome.deleted.then_some(Operation::Delete { id })
+            }
+            Write::Tag { value } => Some(Operation::Tag { value }),
+        })
+    }
+
+    fn check_length(&self, id: u64, length: u64) -> Result<()> {
+        let limit = self.value_len_max();
+        if length > limit {
+            Err(Error::ValueTooLarge { id, length, limit })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Merges changes into the pages at once, and commits by a checkpoint.
+    fn write_direct<'g>(
+        &'g self,
+        writer: MutexGuard<'g, Writer>,
+        writes: &[Write<'_>],
+    ) -> Result<Outcome> {
+        // A single large value is not copied on its way.
+        let put = match writes {
+            [Write::Put { id, bytes }] => {
+                self.check_length(*id, bytes.len() as u64)?;
+                Some((*id, *bytes))
+            }
+            _ => None,
+        };
+        let mut writer = self.drain_all(writer)?;
+        let state = self.state.load_full();
+        let mut overlay = Overlay::default();
+        let mut outcome = Outcome::default();
+        for write in writes.iter().filter(|_| put.is_none()) {
+            if let Some(operation) = self.resolve(&state, &overlay, write, &mut outcome)? {
+                overlay.apply(operation).map_err(|detail| Error::Journal {
+                    sequence: 0,
+                    detail,
+                })?;
+            }
+        }
+        let drain = Drain {
+            mark: self.store.journal_mark(),
+            areas: [None; 2],
+        };
+        let base = match put {
+            Some(put) => self.drain_value(&drain, put)?,
+            None => self.drain_atomically(&drain, &overlay)?,
+        };
+        writer.note_ids(writes);
+        outcome.sequence = drain.mark.sequence;
+        self.state
+            .store(Arc::new(State::new(base, None, Overlay::default())));
+        Ok(outcome)
+    }
+
+    /// Stores a value under the next id above the highest in use.
+    pub(crate) fn insert(&self, bytes: &[u8]) -> Result<u64> {
+        let mut writer = self.writable()?;
+        let highest = match writer.highest {
+            Some(highest) => highest,
+            None => crate::iter::Keys(crate::iter::Iter::new(self.state.load_full(), ..))
+                .next_back()
+                .transpose()?,
+        };
+        let id = match highest {
+            None => 0,
+            Some(highest) => highest.checked_add(1).ok_or(Error::IdsExhausted)?,
+        };
+        writer.highest = Some(highest);
+        self.write_locked(writer, &[Write::Put { id, bytes }])?;
+        Ok(id)
+    }
+
+    /// Makes everything up to a frame durable.
+    pub(crate) fn sync(&self, sequence: u64) -> Result<()> {
+        Ok(self.store.journal_sync(sequence)?)
+    }
+
+    /// Makes everything that is visible durable.
+    pub(crate) fn flush(&self) -> Result<()> {
+        if self.store.is_read_only() {
+            return Ok(());
+        }
+        let mark = {
+            let writer = self.writer();
+            if writer.closed {
+                return Err(Error::Closed);
+            }
+            self.store.journal_mark()
+        };
+        self.sync(mark.sequence)
+    }
+
+    pub(crate) fn mark(&self) -> JournalMark {
+        self.store.journal_mark()
+    }
+}
+
+impl Writer {
+    /// Keeps the highest id in use, or forgets it.
+    fn note_ids(&mut self, writes: &[Write<'_>]) {
+        for write in writes {
+            let Some(highest) = self.highest else { return };
+            self.highest = match *write {
+                Write::Put { id, .. } | Write::Append { id, .. } => Some(highest.max(Some(id))),
+                Write::Delete { id } if highest == Some(id) => None,
+                _ => Some(highest),
+            };
+        }
+    }
+
+    pub(crate) fn forget_ids(&mut self) {
+        self.highest = None;
+    }
+}
+
+fn replay(overlay: &mut Overlay, payload: &[u8]) -> std::result::Result<(), String> {
+    let mut rest = payload;
+    while let Some(operation) = Operation::decode(&mut rest)? {
+        overlay.apply(operation)?;
+    }
+    Ok(())
+}

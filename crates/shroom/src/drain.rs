@@ -1,0 +1,371 @@
+//! The checkpoint: merging a frozen overlay into the pages, a slice of the id space at a time.
+//!
+//! * D1 What is drained stays visible: readers see the frozen overlay until the state that contains it is published.
+//! * D2 The journal frames of an overlay are released only by the commit that contains its last slice; a crash
+//!   before replays them over whatever slices are in, which changes nothing.
+//! * D3 When a checkpoint runs depends on bytes written and calls made, never on time.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use shroom_page::{JournalMark, PageError, Roots};
+use shroom_seg::SegmentTxn;
+use shroom_token::{Bytes, Edit, TokenId, TokenRoot, merge};
+
+use crate::core::{Core, Writer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::overlay::Overlay;
+use crate::root::ApplicationRoot;
+use crate::state::{Base, State};
+
+/// Size of a new journal area, in bytes.
+const AREA_BYTES_MIN: u64 = 64 << 10;
+/// A journal area may grow to this however small the data is, in bytes.
+const AREA_BYTES_SMALL: u64 = 1 << 20;
+/// Changed pages in memory, at least, before a slice is committed, in bytes.
+const SLICE_BYTES_MIN: u64 = 8 << 20;
+/// While a checkpoint runs and the active area is more than half full, a writer pauses each time it has filled this part of it.
+const PAUSES: u64 = 256;
+const PAUSE: Duration = Duration::from_millis(1);
+/// A slice is at most this part of the file (copy-on-write needs as much free space).
+const SLICE_PART: u64 = 16;
+
+/// What a checkpoint commits besides the pages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drain {
+    /// The last frame that it contains.
+    pub(crate) mark: JournalMark,
+    /// New sizes of the journal areas, in pages.
+    pub(crate) areas: [Option<u32>; 2],
+}
+
+/// Where the background checkpoint is.
+#[derive(Debug, Default)]
+pub(crate) enum Draining {
+    #[default]
+    Idle,
+    /// A thread is at it.
+    Running,
+    /// It failed; the frozen overlay is still there, and so are its frames.
+    Failed { error: Arc<Error>, drain: Drain },
+}
+
+impl Core {
+    /// Makes room in the journal for a frame of `len` bytes: begins the other area, and drains what the full one holds.
+    pub(crate) fn make_room<'g>(
+        &'g self,
+        writer: MutexGuard<'g, Writer>,
+        len: usize,
+    ) -> Result<MutexGuard<'g, Writer>> {
+        let mut writer = self.wait_for_drain(writer)?;
+        if !self.store.journal_fits(len) {
+            self.make_areas(&mut writer, len)?;
+            return Ok(writer);
+        }
+        let sealed = self.store.journal_active();
+        let mark = self.mark();
+        if !self.store.journal_rotate()? {
+            // After a crash both areas may hold frames.
+            writer = self.drain_all(writer)?;
+            self.store.journal_rotate()?;
+            return Ok(writer);
+        }
+        writer.pause_at = 0;
+        if self.freeze() {
+            let mut drain = Drain {
+                mark,
+                areas: [None; 2],
+            };
+            if let Some(area) = sealed {
+                drain.areas[area] = self.grown_area(area);
+            }
+            self.start(&mut writer, drain)?;
+        }
+        Ok(writer)
+    }
+
+    /// Drains everything, and makes both areas large enough for a frame of `len` bytes.
+    fn make_areas(&self, writer: &mut Writer, len: usize) -> Result<()> {
+        let need = (2 * len as u64)
+            .next_power_of_two()
+            .clamp(AREA_BYTES_MIN, 2 * self.options.journal_limit);
+        let pages = self.pages(need).max(4);
+        self.freeze();
+        let drain = Drain {
+            mark: self.mark(),
+            areas: [Some(pages); 2],
+        };
+        self.drain_now(writer, drain)?;
+        self.store.journal_rotate()?;
+        Ok(())
+    }
+
+    fn pages(&self, bytes: u64) -> u32 {
+        (bytes >> self.store.page_size().shift()) as u32
+    }
+
+    /// A larger size for an area that was filled, as far as the data and the limit warrant.
+    fn grown_area(&self, area: usize) -> Option<u32> {
+        let present = self.store.journal_pages()[area];
+        let data = u64::from(self.state.load().base.pages.physical_pages())
+            << self.store.page_size().shift();
+        let limit = self.options.journal_limit;
+        let warranted = (data / 2).clamp(AREA_BYTES_SMALL.min(limit), limit);
+        let next = present.saturating_mul(2).min(self.pages(warranted));
+        (next > present).then_some(next)
+    }
+
+    /// Moves the overlay below an empty one; false when there was nothing in it. Nothing may be frozen already.
+    fn freeze(&self) -> bool {
+        let state = self.state.load_full();
+        assert!(state.frozen.is_none(), "an overlay was frozen over another");
+        if state.overlay.is_empty() {
+            return false;
+        }
+        let frozen = Some(state.overlay.clone());
+        self.state.store(Arc::new(State::new(
+            Arc::clone(&state.base),
+            frozen,
+            Overlay::default(),
+        )));
+        true
+    }
+
+    /// Drains the frozen overlay, on a thread where that is wanted.
+    fn start(&self, writer: &mut Writer, drain: Drain) -> Result<()> {
+        if !self.options.background {
+            return self.drain_now(writer, drain);
+        }
+        let Some(core) = self.this.upgrade() else {
+            return self.drain_now(writer, drain);
+        };
+        writer.draining = Draining::Running;
+        let work = move || {
+            let result = core.drain_frozen(&drain, &mut |base, last| {
+                let _writer = core.writer();
+                core.publish_base(base, last);
+            });
+            let mut writer = core.writer();
+            writer.draining = match result {
+                Ok(()) => Draining::Idle,
+                Err(error) => Draining::Failed {
+                    error: Arc::new(error),
+                    drain,
+                },
+            };
+            core.drained.notify_all();
+        };
+        match std::thread::Builder::new()
+            .name("shroom-checkpoint".into())
+            .spawn(work)
+        {
+            Ok(_) => Ok(()),
+            Err(_) => self.drain_now(writer, drain),
+        }
+    }
+
+    /// Drains the frozen overlay, if any, here and now, under the writer's lock.
+    fn drain_now(&self, writer: &mut Writer, drain: Drain) -> Result<()> {
+        writer.draining = Draining::Idle;
+        let result = self.drain_frozen(&drain, &mut |base, last| self.publish_base(base, last));
+        if let Err(error) = result {
+            let error = Arc::new(error);
+            if self.state.load().frozen.is_some() {
+                writer.draining = Draining::Failed {
+                    error: Arc::clone(&error),
+                    drain,
+                };
+            }
+            return Err(Error::Checkpoint(error));
+        }
+        Ok(())
+    }
+
+    /// Waits until no checkpoint runs. One that failed for want of space is tried again.
+    pub(crate) fn wait_for_drain<'g>(
+        &'g self,
+        mut writer: MutexGuard<'g, Writer>,
+    ) -> Result<MutexGuard<'g, Writer>> {
+        while let Draining::Running = writer.draining {
+            writer = self
+                .drained
+                .wait(writer)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Draining::Failed { error, drain } = &writer.draining {
+            let (error, drain) = (Arc::clone(error), *drain);
+            if error.kind() != ErrorKind::Full {
+                return Err(Error::Checkpoint(error));
+            }
+            self.drain_now(&mut writer, drain)?;
+        }
+        Ok(writer)
+    }
+
+    /// Drains all that the journal holds: afterwards the state is its base.
+    pub(crate) fn drain_all<'g>(
+        &'g self,
+        writer: MutexGuard<'g, Writer>,
+    ) -> Result<MutexGuard<'g, Writer>> {
+        let mut writer = self.wait_for_drain(writer)?;
+        if self.freeze() {
+            self.drain_now(
+                &mut writer,
+                Drain {
+                    mark: self.mark(),
+                    areas: [None; 2],
+                },
+            )?;
+        }
+        Ok(writer)
+    }
+
+    /// Merges the frozen overlay slice by slice; `publish` is called after each commit, and told which is the last.
+    fn drain_frozen(&self, drain: &Drain, publish: &mut dyn FnMut(Arc<Base>, bool)) -> Result<()> {
+        let frozen = self.state.load().frozen.clone().unwrap_or_default();
+        let span = tracing::debug_span!("checkpoint", tokens = frozen.len());
+        let _entered = span.enter();
+        let mut edits = frozen.edits().peekable();
+        loop {
+            let before = self.store.snapshot();
+            let file = u64::from(before.physical_pages()) << self.store.page_size().shift();
+            let budget = (file / SLICE_PART).max(SLICE_BYTES_MIN) as usize;
+            let mut roots = *before.roots();
+            drop(before);
+            let mut txn = self.store.begin()?;
+            let mut segments = SegmentTxn::open(&mut txn, &roots.seg)?;
+            let root = merge(
+                &mut segments,
+                &TokenRoot::decode(&roots.token)?,
+                &mut edits,
+                budget,
+            )?;
+            roots.seg = segments.finish()?;
+            roots.token = root.encode();
+            let last = edits.peek().is_none();
+            if last {
+                drain.finish(&mut txn, &mut roots, frozen.tag)?;
+            }
+            publish(Arc::new(Base::new(txn.commit(roots)?)?), last);
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Merges an overlay in one commit.
+    pub(crate) fn drain_atomically(&self, drain: &Drain, overlay: &Overlay) -> Result<Arc<Base>> {
+        self.drain_edits(drain, overlay.edits(), overlay.tag)
+    }
+
+    /// Puts one value in one commit.
+    pub(crate) fn drain_value(
+        &self,
+        drain: &Drain,
+        (id, bytes): (u64, &[u8]),
+    ) -> Result<Arc<Base>> {
+        self.drain_edits(
+            drain,
+            std::iter::once((TokenId(id), Edit::Put(Bytes::One(bytes)))),
+            None,
+        )
+    }
+
+    fn drain_edits<'e>(
+        &self,
+        drain: &Drain,
+        edits: impl Iterator<Item = (TokenId, Edit<'e>)>,
+        tag: Option<u64>,
+    ) -> Result<Arc<Base>> {
+        let mut edits = edits.peekable();
+        self.commit_pages(drain, tag, |segments, root| {
+            Ok(merge(segments, &root, &mut edits, usize::MAX)?)
+        })
+    }
+
+    /// One commit of whatever `change` does to the tokens.
+    pub(crate) fn commit_pages(
+        &self,
+        drain: &Drain,
+        tag: Option<u64>,
+        change: impl FnOnce(&mut SegmentTxn<'_, '_>, TokenRoot) -> Result<TokenRoot>,
+    ) -> Result<Arc<Base>> {
+        let mut roots = *self.store.snapshot().roots();
+        let mut txn = self.store.begin()?;
+        let mut segments = SegmentTxn::open(&mut txn, &roots.seg)?;
+        let root = change(&mut segments, TokenRoot::decode(&roots.token)?)?;
+        roots.seg = segments.finish()?;
+        roots.token = root.encode();
+        drain.finish(&mut txn, &mut roots, tag)?;
+        Ok(Arc::new(Base::new(txn.commit(roots)?)?))
+    }
+
+    /// Publishes a base below the overlays that are there; after the last slice the frozen one is in it.
+    fn publish_base(&self, base: Arc<Base>, last: bool) {
+        let state = self.state.load_full();
+        let frozen = if last { None } else { state.frozen.clone() };
+        self.state
+            .store(Arc::new(State::new(base, frozen, state.overlay.clone())));
+    }
+
+    /// Drains everything, gives the journal's space back and cuts the file to its data. The database takes no more writes.
+    pub(crate) fn close(&self) -> Result<()> {
+        let mut writer = self.writer();
+        if std::mem::replace(&mut writer.closed, true) || self.store.is_read_only() {
+            return Ok(());
+        }
+        if self.store.is_poisoned() {
+            return Err(PageError::Poisoned.into());
+        }
+        let mut writer = self.wait_for_drain(writer)?;
+        let areas = self.store.journal_pages();
+        if !self.freeze() && areas == [0; 2] && self.store.snapshot().sequence() == self.opened_at {
+            return Ok(());
+        }
+        let drain = Drain {
+            mark: self.mark(),
+            areas: areas.map(|pages| (pages > 0).then_some(0)),
+        };
+        self.drain_now(&mut writer, drain)?;
+        let mut published = Ok(());
+        self.store.vacuum(&mut |pages| match Base::new(pages) {
+            // The state's own base must not keep the file's tail alive.
+            Ok(base) => self.publish_base(Arc::new(base), true),
+            Err(error) => published = Err(error),
+        })?;
+        published?;
+        Ok(self.store.settle()?)
+    }
+
+    /// Lets a writer that outruns the checkpoint wait a little, often, rather than long at once.
+    pub(crate) fn slow_down(&self, mut writer: MutexGuard<'_, Writer>) {
+        if !matches!(writer.draining, Draining::Running) {
+            return;
+        }
+        let journal = self.store.journal_stats();
+        if journal.used_bytes > journal.active_bytes / 2 && journal.used_bytes >= writer.pause_at {
+            writer.pause_at = journal.used_bytes + journal.active_bytes / PAUSES;
+            drop(self.drained.wait_timeout(writer, PAUSE));
+        }
+    }
+}
+
+impl Drain {
+    fn finish(
+        &self,
+        txn: &mut shroom_page::PageTxn<'_>,
+        roots: &mut Roots,
+        tag: Option<u64>,
+    ) -> Result<()> {
+        txn.set_drained(self.mark);
+        for (index, pages) in self.areas.into_iter().enumerate() {
+            if let Some(pages) = pages {
+                txn.set_journal_area(index, pages);
+            }
+        }
+        if let Some(tag) = tag {
+            roots.application = ApplicationRoot { tag }.encode();
+        }
+        Ok(())
+    }
+}

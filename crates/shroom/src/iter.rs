@@ -1,0 +1,254 @@
+//! Iteration in id order, both ways, over the merged layers of a state.
+//!
+//! Items are found some at a time: a refill walks the base and the overlays side by side from where the last one ended.
+//! So an iterator owns its state, borrows nothing, and a seek is paid once a refill.
+//!
+//! * I1 The ids still to come lie in `low..=high`; what was found and not yet given lies outside.
+//! * I2 A large value is located when its item is given, not when it is found.
+
+use std::collections::VecDeque;
+use std::iter::FusedIterator;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use shroom_token::{Stored, TokenId};
+
+use crate::error::Result;
+use crate::overlay::{Change, Overlay};
+use crate::state::{Place, State};
+use crate::value::{Pin, Value};
+
+/// Items found by the first refill; doubles up to the maximum, so that short ranges cost little.
+const REFILL_MIN: usize = 16;
+const REFILL_MAX: usize = 1024;
+
+/// An item found: its place, or that it takes a look-up.
+#[derive(Debug)]
+enum Item {
+    Ready(Place),
+    LookUp,
+}
+
+/// Iterator over tokens and their values, made by `iter` and `range` of [`Db`](crate::Db) and
+/// [`Snapshot`](crate::Snapshot). Sees one state, whatever is written meanwhile.
+#[derive(Debug)]
+pub struct Iter {
+    state: Arc<State>,
+    bounds: Option<(u64, u64)>,
+    front: VecDeque<(u64, Item)>,
+    back: VecDeque<(u64, Item)>,
+    refill: usize,
+}
+
+impl Iter {
+    pub(crate) fn new(state: Arc<State>, bounds: impl RangeBounds<u64>) -> Self {
+        let low = match bounds.start_bound() {
+            Bound::Unbounded => Some(0),
+            Bound::Included(&id) => Some(id),
+            Bound::Excluded(&id) => id.checked_add(1),
+        };
+        let high = match bounds.end_bound() {
+            Bound::Unbounded => Some(u64::MAX),
+            Bound::Included(&id) => Some(id),
+            Bound::Excluded(&id) => id.checked_sub(1),
+        };
+        let bounds = low.zip(high).filter(|(low, high)| low <= high);
+        Self {
+            state,
+            bounds,
+            front: VecDeque::new(),
+            back: VecDeque::new(),
+            refill: REFILL_MIN,
+        }
+    }
+
+    fn value(&self, id: u64, item: Item) -> Result<Option<(u64, Value<'static>)>> {
+        let place = match item {
+            Item::Ready(place) => Some(place),
+            Item::LookUp => self.state.get(id)?,
+        };
+        Ok(place.map(|place| (id, Value::new(Pin::Shared(Arc::clone(&self.state)), place))))
+    }
+
+    fn step(&mut self, forward: bool) -> Option<Result<(u64, Item)>> {
+        loop {
+            let item = if forward {
+                self.front.pop_front()
+            } else {
+                self.back.pop_front()
+            };
+            if let Some(item) = item {
+                return Some(Ok(item));
+            }
+            let Some((low, high)) = self.bounds else {
+                // Nothing is left between the two ends: take what the other end found.
+                let item = if forward {
+                    self.back.pop_back()
+                } else {
+                    self.front.pop_back()
+                };
+                return item.map(Ok);
+            };
+            if let Err(error) = self.refill(low, high, forward) {
+                self.bounds = None;
+                self.front.clear();
+                self.back.clear();
+                return Some(Err(error));
+            }
+        }
+    }
+
+    fn refill(&mut self, low: u64, high: u64, forward: bool) -> Result<()> {
+        let state = Arc::clone(&self.state);
+        let count = self.refill;
+        self.refill = (count * 2).min(REFILL_MAX);
+        let base = || {
+            shroom_token::range(
+                &state.base.pages,
+                &state.base.root,
+                TokenId(low)..=TokenId(high),
+            )
+        };
+        let frozen = |overlay: &'_ Option<Overlay>| overlay.clone().unwrap_or_default();
+        let frozen = frozen(&state.frozen);
+        let found = if forward {
+            &mut self.front
+        } else {
+            &mut self.back
+        };
+        let last = if forward {
+            let layers = Layers {
+                overlay: state.overlay.range(low, high).peekable(),
+                frozen: frozen.range(low, high).peekable(),
+                base: base().peekable(),
+                forward,
+            };
+            layers.take(&state, count, found)?
+        } else {
+            let layers = Layers {
+                overlay: state.overlay.range(low, high).rev().peekable(),
+                frozen: frozen.range(low, high).rev().peekable(),
+                base: base().rev().peekable(),
+                forward,
+            };
+            layers.take(&state, count, found)?
+        };
+        self.bounds = match last {
+            None => None,
+            Some(last) if forward => last
+                .checked_add(1)
+                .filter(|&low| low <= high)
+                .map(|low| (low, high)),
+            Some(last) => last
+                .checked_sub(1)
+                .filter(|&high| low <= high)
+                .map(|high| (low, high)),
+        };
+        Ok(())
+    }
+}
+
+/// The three layers of a state, walked in the same direction; the newest wins.
+struct Layers<O: Iterator, F: Iterator, B: Iterator> {
+    overlay: std::iter::Peekable<O>,
+    frozen: std::iter::Peekable<F>,
+    base: std::iter::Peekable<B>,
+    forward: bool,
+}
+
+impl<'s, O, F, B> Layers<O, F, B>
+where
+    O: Iterator<Item = (u64, &'s Change)>,
+    F: Iterator<Item = (u64, &'s Change)>,
+    B: Iterator<Item = shroom_token::Result<(TokenId, Stored<'s>)>>,
+{
+    /// Finds up to `count` tokens; returns the last id looked at, or `None` when there was nothing more to look at.
+    fn take(
+        mut self,
+        state: &'s State,
+        count: usize,
+        found: &mut VecDeque<(u64, Item)>,
+    ) -> Result<Option<u64>> {
+        let mut last = None;
+        // Deleted tokens count as well, so that a refill is bounded.
+        for _ in 0..count {
+            self.base.next_if(|stored| stored.is_err()).transpose()?;
+            let base = self
+                .base
+                .peek()
+                .and_then(|stored| stored.as_ref().ok())
+                .map(|(id, _)| id.0);
+            let overlay = self.overlay.peek().map(|&(id, _)| id);
+            let frozen = self.frozen.peek().map(|&(id, _)| id);
+            let ids = [overlay, frozen, base].into_iter().flatten();
+            let Some(id) = (if self.forward { ids.min() } else { ids.max() }) else {
+                return Ok(None);
+            };
+            let newest = self.overlay.next_if(|&(at, _)| at == id);
+            let older = self.frozen.next_if(|&(at, _)| at == id);
+            let stored = if base == Some(id) {
+                self.base.next().transpose()?
+            } else {
+                None
+            };
+            let item = match newest.or(older) {
+                Some((_, Change::Deleted)) => None,
+                Some((_, Change::Value(bytes))) => {
+                    Some(Item::Ready(Place::Shared(Arc::clone(bytes))))
+                }
+                Some((_, Change::Grown(_))) => Some(Item::LookUp),
+                None => match stored {
+                    Some((_, stored @ Stored::Inline(_))) => {
+                        Some(Item::Ready(state.place(stored)?))
+                    }
+                    _ => Some(Item::LookUp),
+                },
+            };
+            found.extend(item.map(|item| (id, item)));
+            last = Some(id);
+        }
+        Ok(last)
+    }
+}
+
+impl Iterator for Iter {
+    type Item = Result<(u64, Value<'static>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.step(true)? {
+            Ok((id, item)) => self.value(id, item).transpose(),
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+impl DoubleEndedIterator for Iter {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        match self.step(false)? {
+            Ok((id, item)) => self.value(id, item).transpose(),
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+impl FusedIterator for Iter {}
+
+/// Iterator over ids, made by `keys` of [`Db`](crate::Db) and [`Snapshot`](crate::Snapshot).
+#[derive(Debug)]
+pub struct Keys(pub(crate) Iter);
+
+impl Iterator for Keys {
+    type Item = Result<u64>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.0.step(true)?.map(|(id, _)| id))
+    }
+}
+
+impl DoubleEndedIterator for Keys {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        Some(self.0.step(false)?.map(|(id, _)| id))
+    }
+}
+
+impl FusedIterator for Keys {}

@@ -1,0 +1,109 @@
+//! Checking everything, over all layers.
+
+use std::fmt;
+
+use shroom_page::{LogicalPage, PageFinding};
+use shroom_seg::References;
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+
+/// Something that is not as it must be.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Finding {
+    /// In the page map, a page's hash, or the account of the file's pages.
+    Page(PageFinding),
+    /// In a storage page or the free-space index.
+    Seg(shroom_seg::Finding),
+    /// In a pack or the directory.
+    Token(shroom_token::TokenError),
+    /// What kept a layer from being checked.
+    Blocked(Error),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Page(finding) => finding.fmt(f),
+            Self::Seg(finding) => finding.fmt(f),
+            Self::Token(finding) => finding.fmt(f),
+            Self::Blocked(error) => write!(f, "not checked further: {error}"),
+        }
+    }
+}
+
+/// What [`Db::verify`](crate::Db::verify) found.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// Everything that is wrong; empty for a sound database.
+    pub findings: Vec<Finding>,
+    /// Tokens checked.
+    pub tokens: u64,
+    /// Sum of their lengths, in bytes.
+    pub payload_bytes: u64,
+    /// Packs checked.
+    pub packs: u64,
+    /// Pages whose hash was checked, map pages included.
+    pub pages: u64,
+    /// Free pages of the file.
+    pub free_pages: u64,
+}
+
+impl Report {
+    /// True when nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    pub(crate) fn of(core: &Core) -> Result<Self> {
+        let state = core.state.load_full();
+        let base = &state.base;
+        let mut report = Self::default();
+        let pages = core.store.verify()?;
+        report.pages = pages.logical_pages + pages.map_pages;
+        report.free_pages = pages.free_pages;
+        let hashes_hold = pages.is_sound();
+        report
+            .findings
+            .extend(pages.findings.into_iter().map(Finding::Page));
+        let mut references = References::new();
+        match shroom_token::verify(&base.pages, &base.root, &mut references) {
+            Ok(tokens) => {
+                report.tokens = tokens.tokens;
+                report.payload_bytes = tokens.payload;
+                report.packs = tokens.packs;
+                report
+                    .findings
+                    .extend(tokens.findings.into_iter().map(Finding::Token));
+            }
+            Err(error) => report.block(error.into())?,
+        }
+        match shroom_seg::verify(&base.pages, &base.pages.roots().seg, &references) {
+            Ok(segments) => report
+                .findings
+                .extend(segments.findings.into_iter().map(Finding::Seg)),
+            Err(error) => report.block(error.into())?,
+        }
+        debug_assert!(hashes_hold || !report.findings.is_empty());
+        Ok(report)
+    }
+
+    /// Corruption is a finding, anything else an error.
+    fn block(&mut self, error: Error) -> Result<()> {
+        if !error.is_corruption() {
+            return Err(error);
+        }
+        self.findings.push(Finding::Blocked(error));
+        Ok(())
+    }
+
+    /// Logical pages named by the findings of the page layer.
+    pub fn damaged_pages(&self) -> impl Iterator<Item = LogicalPage> + '_ {
+        self.findings.iter().filter_map(|finding| match finding {
+            Finding::Page(finding) => Some(finding.logical),
+            _ => None,
+        })
+    }
+}
