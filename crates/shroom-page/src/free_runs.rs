@@ -66,6 +66,12 @@ impl FreeRuns {
         Some(first)
     }
 
+    /// How many consecutive pages from `first` on are in the set.
+    pub(crate) fn len_from(&self, first: u32) -> u32 {
+        let run = self.runs.range(..=first).next_back();
+        run.map_or(0, |(&run, &len)| (run + len).saturating_sub(first))
+    }
+
     /// Takes exactly these pages, when all are in the set.
     pub(crate) fn take_exact(&mut self, first: u32, len: u32) -> bool {
         let Some((&run, &run_len)) = self.runs.range(..=first).next_back() else {

@@ -152,7 +152,7 @@ impl<'s> PageTxn<'s> {
         let mut logical = first.0;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let run = self.take_physical_run((rest.len() / page_len) as u32)?;
+            let run = self.take_physical_for(logical, (rest.len() / page_len) as u32)?;
             let (now, later) = rest.split_at(run.pages as usize * page_len);
             self.store
                 .write(u64::from(run.first) << self.page_size().shift(), now)?;
@@ -253,6 +253,26 @@ impl<'s> PageTxn<'s> {
             self.base.verified.remove(page);
         }
         taken
+    }
+
+    /// Physical pages for the next piece of a logical run: right behind the piece before it; and for the first piece,
+    /// where the whole run has room, so that a run written in pieces is contiguous.
+    fn take_physical_for(&mut self, logical: u32, pages: u32) -> Result<Run> {
+        if let Some(before) = self.placed.get(&(logical - 1)) {
+            let first = before.physical + 1;
+            if self.free.physical.take_exact(first, pages) {
+                for page in first..first + pages {
+                    self.base.verified.remove(page);
+                }
+                return Ok(Run { first, pages });
+            }
+        }
+        let ahead = self.unwritten.len_from(logical + pages);
+        let whole = self.take_physical_run(pages + ahead)?;
+        if ahead > 0 {
+            self.free.physical.insert(whole.first + pages, ahead);
+        }
+        Ok(Run { first: whole.first, pages })
     }
 
     /// Up to `pages` consecutive physical pages: all of them when a run is free, or at the end of the file.

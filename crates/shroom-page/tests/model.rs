@@ -122,8 +122,9 @@ impl World {
                 }
                 Some(Op::Vacuum) => {
                     self.store.vacuum(&mut drop).unwrap();
-                    if self.snapshots.is_empty() {
-                        let stats = self.store.stats(true).unwrap();
+                    let stats = self.store.stats(true).unwrap();
+                    // Journal areas do not move.
+                    if self.snapshots.is_empty() && stats.journal_pages == 0 {
                         assert!(stats.free_pages <= 3, "{stats:?}");
                     }
                 }

@@ -24,6 +24,21 @@ pub fn segment<R: PageRead>(pages: &R, addr: SegmentAddr) -> Result<&[u8]> {
     }
 }
 
+/// The data of the live segment at `addr`, without a look at its link: for a reader that knows the segment to be the
+/// only one of its chain, and would pay a cache miss for the link behind the data. [`verify`](crate::verify) checks it.
+///
+/// # Errors
+/// Corruption when there is no segment at `addr`.
+#[inline]
+pub fn segment_data<R: PageRead>(pages: &R, addr: SegmentAddr) -> Result<&[u8]> {
+    let page = pages.page(addr.page)?;
+    match page::data(page, addr.offset) {
+        Some(data) => Ok(data),
+        // Says what is wrong.
+        None => segment(pages, addr),
+    }
+}
+
 /// The most bytes that the store can hold.
 pub(crate) fn store_bytes<R: PageRead>(pages: &R) -> u64 {
     u64::from(pages.logical_pages()) * pages.page_size().bytes() as u64

@@ -212,6 +212,18 @@ pub(crate) fn segment(page: &[u8], offset: u16) -> Result<Segment<'_>, PageFault
     parse(page, offset.into())
 }
 
+/// The data of the segment at `offset` of a storage page, its link unread; `None` when there is no segment.
+#[inline]
+pub(crate) fn data(page: &[u8], offset: u16) -> Option<&[u8]> {
+    let offset = usize::from(offset);
+    let storage = *page.first()? == PageType::Storage as u8 && offset >= PAGE_HEADER_LEN;
+    let [low, high] = *page.get(offset..)?.first_chunk::<2>()?;
+    let start = offset + 2;
+    let end = start + usize::from(u16::from_le_bytes([low, high]));
+    page.get(start..end)
+        .filter(|_| storage && end + 2 <= page.len())
+}
+
 /// The page's counts and its largest free segment.
 pub(crate) fn room(page: &[u8]) -> Result<Room, PageFault> {
     let header = header(page)?;
@@ -229,6 +241,17 @@ pub(crate) fn room(page: &[u8]) -> Result<Room, PageFault> {
 /// What the header says of the free bytes, without a look at the list.
 pub(crate) fn free_bytes(page: &[u8]) -> Result<usize, PageFault> {
     Ok(header(page)?.free_bytes.get().into())
+}
+
+/// What would be left of the smallest free segment that holds `size` bytes of data; `None` when none does.
+pub(crate) fn tightest(page: &[u8], size: usize) -> Result<Option<usize>, PageFault> {
+    let header = header(page)?;
+    let mut least: Option<usize> = None;
+    for free in FreeList::new(page, &header) {
+        let rest = free?.length.checked_sub(size);
+        least = least.into_iter().chain(rest).min();
+    }
+    Ok(least)
 }
 
 /// Places `data` in the smallest free segment that holds it (the lowest of equals), with a far link when given.

@@ -145,7 +145,7 @@ fn read_everything<R: PageRead>(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(25000))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn damaged_pages_are_survived(damages in damages(), root in prop::option::of((0usize..64, any::<u8>())), pick in any::<usize>()) {

@@ -70,7 +70,11 @@ impl<'m, 't, 's> Bulk<'m, 't, 's> {
             if let Some(last) = entries.pop() {
                 (addr, key) = (last.addr, Some(last.id));
             }
-            edge.push(Edge { page, shape: NodeShape::of(&entries), entries });
+            edge.push(Edge {
+                page,
+                shape: NodeShape::of(&entries),
+                entries,
+            });
         }
         edge.reverse();
         let mut bulk = Self {
@@ -80,7 +84,10 @@ impl<'m, 't, 's> Bulk<'m, 't, 's> {
             shape: PackShape::default(),
             home: None,
             last: None,
-            totals: Totals { tokens: root.tokens, payload: root.payload },
+            totals: Totals {
+                tokens: root.tokens,
+                payload: root.payload,
+            },
             encoded: Vec::new(),
         };
         if root.height > 0 {
@@ -173,7 +180,11 @@ impl<'m, 't, 's> Bulk<'m, 't, 's> {
             Some(page) => page,
             None => self.segments.pages_mut().allocate()?,
         };
-        encode(&edge.entries, level as u8, self.segments.pages_mut().page_mut(page)?);
+        encode(
+            &edge.entries,
+            level as u8,
+            self.segments.pages_mut().page_mut(page)?,
+        );
         Ok(Entry::page(edge.entries[0].id, page))
     }
 
@@ -198,6 +209,11 @@ impl<'m, 't, 's> Bulk<'m, 't, 's> {
             level += 1;
         };
         let Totals { tokens, payload } = self.totals;
-        Ok(TokenRoot { height: height as u8, addr, tokens, payload })
+        Ok(TokenRoot {
+            height: height as u8,
+            addr,
+            tokens,
+            payload,
+        })
     }
 }

@@ -6,6 +6,10 @@
 //!
 //! Absent on purpose: knows no base, and does not check that values ascend.
 
+/// Values that a search counts through around its guess: with uniform ids, a guess into `n` values is off by about
+/// `sqrt(n) / 2`, some 7 in a pack of 16-byte values and 10 in a directory leaf of 4 KiB.
+const WINDOW_LEN: usize = 32;
+
 /// Bytes that hold every value up to `max`: 0 to 8.
 pub(crate) const fn width_of(max: u64) -> usize {
     (u64::BITS - max.leading_zeros()).div_ceil(8) as usize
@@ -28,7 +32,12 @@ impl<'a> Column<'a> {
             return None;
         }
         let mask = u64::MAX.checked_shr(64 - 8 * width as u32).unwrap_or(0);
-        Some(Self { bytes, len, width, mask })
+        Some(Self {
+            bytes,
+            len,
+            width,
+            mask,
+        })
     }
 
     /// Number of values.
@@ -60,58 +69,77 @@ impl<'a> Column<'a> {
     /// How many values are at most `target`, for an ascending column. `span` is a value that the column would
     /// reach after its last one, if known: it saves touching the end of the column for the first guess.
     ///
-    /// Ids are often near uniform, so the first probe interpolates; it is then bracketed by doubling steps,
-    /// and the bracket is searched by halves. On values that do not ascend the answer is arbitrary but in range.
+    /// Ids are often near uniform, so the place is guessed by interpolation, and a window around it is counted
+    /// through without branches: its cache lines load at once. Outside of it, doubling steps bracket the answer, and
+    /// the bracket is searched by halves. On values that do not ascend the answer is arbitrary but in range.
     #[inline]
     pub(crate) fn count_up_to(&self, target: u64, span: Option<u64>) -> usize {
         let len = self.len;
-        if len < 8 {
-            return self.halve(target, 0, len);
-        }
+        let Some(start_max) = len.checked_sub(WINDOW_LEN).filter(|max| *max > 0) else {
+            return self.count(target, 0, len);
+        };
         let (span, steps) = match span {
             Some(span) => (span, len),
-            None => {
-                let last = self.get(len - 1);
-                if target >= last {
-                    return len;
-                }
-                (last, len - 1)
-            }
+            None => (self.get(len - 1), len - 1),
         };
         // Floating point loses the low bits of large ids; a guess need not be exact.
         let guess = (target as f64 / span.max(1) as f64 * steps as f64) as usize;
-        let guess = guess.min(len - 1);
-        let value = self.get(guess);
-        let mut step = 2;
-        if value <= target {
-            if value == target {
-                return guess + 1;
-            }
-            let mut low = guess + 1;
-            loop {
-                let probe = guess + step;
-                if probe >= len {
-                    return self.halve(target, low, len);
-                }
-                if self.get(probe) > target {
-                    return self.halve(target, low, probe);
-                }
-                low = probe + 1;
-                step *= 2;
-            }
-        } else {
-            let mut high = guess;
-            loop {
-                let Some(probe) = guess.checked_sub(step) else {
-                    return self.halve(target, 0, high);
-                };
+        let start = guess.saturating_sub(WINDOW_LEN / 2).min(start_max);
+        let found = self.count(target, start, WINDOW_LEN);
+        let below = found == 0 && start > 0;
+        let above = found == WINDOW_LEN && start < start_max;
+        match below || above {
+            false => start + found,
+            true => self.gallop(target, start, below),
+        }
+    }
+
+    /// The answer of [`Column::count_up_to`] when it is not in the window at `start`, but below or above it.
+    fn gallop(&self, target: u64, start: usize, below: bool) -> usize {
+        let mut step = WINDOW_LEN;
+        if below {
+            let mut high = start;
+            while let Some(probe) = start.checked_sub(step) {
                 if self.get(probe) <= target {
                     return self.halve(target, probe + 1, high);
                 }
                 high = probe;
                 step *= 2;
             }
+            return self.halve(target, 0, high);
         }
+        let start = start + WINDOW_LEN;
+        let mut low = start;
+        while start + step < self.len {
+            let probe = start + step;
+            if self.get(probe) > target {
+                return self.halve(target, low, probe);
+            }
+            low = probe + 1;
+            step *= 2;
+        }
+        self.halve(target, low, self.len)
+    }
+
+    /// How many of the `len` values from `start` on are at most `target`.
+    #[inline]
+    fn count(&self, target: u64, start: usize, len: usize) -> usize {
+        let window = self.bytes.get(start * self.width..).unwrap_or(&[]);
+        let whole = window.len() >= len * self.width + 8;
+        if self.width == 0 || !whole {
+            return (start..start + len)
+                .filter(|index| self.get(*index) <= target)
+                .count();
+        }
+        let chunks = window.windows(8).step_by(self.width).take(len);
+        let values = chunks.map(|chunk| {
+            chunk
+                .first_chunk()
+                .map_or(0, |chunk| u64::from_le_bytes(*chunk))
+        });
+        values
+            .map(|value| usize::from(value & self.mask <= target))
+            .sum()
     }
 
     /// The answer of [`Column::count_up_to`] when it lies in `low..=high`.
@@ -144,7 +172,15 @@ mod tests {
 
     #[test]
     fn widths() {
-        let cases = [(0, 0), (1, 1), (255, 1), (256, 2), (65_535, 2), (65_536, 3), (u64::MAX, 8)];
+        let cases = [
+            (0, 0),
+            (1, 1),
+            (255, 1),
+            (256, 2),
+            (65_535, 2),
+            (65_536, 3),
+            (u64::MAX, 8),
+        ];
         for (max, width) in cases {
             assert_eq!(width_of(max), width, "{max}");
         }

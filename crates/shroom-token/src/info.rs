@@ -32,7 +32,10 @@ pub fn info<R: PageRead>(pages: &R, root: &TokenRoot, id: TokenId) -> Result<Opt
         return Ok(None);
     };
     let (pack, data) = place.open(pages)?;
-    let index = pack.count_up_to(id, None).checked_sub(1).filter(|index| pack.id(*index) == id);
+    let index = pack
+        .count_up_to(id, None)
+        .checked_sub(1)
+        .filter(|index| pack.id(*index) == id);
     let Some(index) = index else {
         return Ok(None);
     };
@@ -42,11 +45,23 @@ pub fn info<R: PageRead>(pages: &R, root: &TokenRoot, id: TokenId) -> Result<Opt
         Stored::Inline(_) => {
             // After the segment's length field.
             let offset = usize::from(place.addr.offset) + 2 + pack.stored_at(index, data);
-            TokenInfo { id, length, page: place.addr.page, offset: offset as u16, pages: 1 }
+            TokenInfo {
+                id,
+                length,
+                page: place.addr.page,
+                offset: offset as u16,
+                pages: 1,
+            }
         }
         Stored::Blob { head, length } => {
             let (page, offset) = first_byte(pages, head)?;
-            TokenInfo { id, length, page, offset, pages: blob_pages(pages, head, length)? }
+            TokenInfo {
+                id,
+                length,
+                page,
+                offset,
+                pages: blob_pages(pages, head, length)?,
+            }
         }
     }))
 }

@@ -6,7 +6,7 @@
 //! Absent on purpose: no cache; the page layer's mapping is the cache.
 
 use shroom_page::{LogicalPage, PageRead};
-use shroom_seg::{SegmentAddr, segment};
+use shroom_seg::{SegmentAddr, segment_data};
 
 use crate::node::Node;
 use crate::{Pack, PackFlaw, Result, Stored, TokenError, TokenId, TokenRoot};
@@ -25,7 +25,8 @@ pub fn get<'p, R: PageRead>(
         return Ok(None);
     };
     let (pack, _) = place.open(pages)?;
-    pack.get(id, place.next.map(TokenId)).map_err(pack_error(place.addr))
+    pack.get(id, place.next.map(TokenId))
+        .map_err(pack_error(place.addr))
 }
 
 /// The pack that would hold an id.
@@ -54,18 +55,34 @@ pub(crate) fn locate<R: PageRead>(
     id: TokenId,
 ) -> Result<Option<Place>> {
     let Some(mut level) = root.level() else {
-        let place = Place { addr: root.addr, key: None, next: None };
+        let place = Place {
+            addr: root.addr,
+            key: None,
+            next: None,
+        };
         return Ok((root.height == 1).then_some(place));
     };
-    let mut place = Place { addr: root.addr, key: None, next: None };
+    let mut place = Place {
+        addr: root.addr,
+        key: None,
+        next: None,
+    };
     loop {
         let node = open_node(pages, place.addr.page, level, place.key)?;
         let Some(index) = node.find(id.0, place.next) else {
             return Ok(None);
         };
         let entry = node.entry(index);
-        let next = if index + 1 < node.len() { Some(node.id(index + 1)) } else { place.next };
-        place = Place { addr: entry.addr, key: Some(entry.id), next };
+        let next = if index + 1 < node.len() {
+            Some(node.id(index + 1))
+        } else {
+            place.next
+        };
+        place = Place {
+            addr: entry.addr,
+            key: Some(entry.id),
+            next,
+        };
         match level.checked_sub(1) {
             Some(below) => level = below,
             None => return Ok(Some(place)),
@@ -94,7 +111,7 @@ pub(crate) fn open_pack<R: PageRead>(
     addr: SegmentAddr,
     key: Option<u64>,
 ) -> Result<(Pack<'_>, &[u8])> {
-    let data = segment(pages, addr)?;
+    let data = segment_data(pages, addr)?;
     let pack = Pack::parse(data).map_err(pack_error(addr))?;
     check_key(addr.page, key, pack.first_id().0)?;
     Ok((pack, data))

@@ -69,7 +69,10 @@ pub(crate) struct Entry {
 impl Entry {
     /// An entry for a directory page.
     pub(crate) fn page(id: u64, page: LogicalPage) -> Self {
-        Self { id, addr: SegmentAddr { page, offset: 0 } }
+        Self {
+            id,
+            addr: SegmentAddr { page, offset: 0 },
+        }
     }
 }
 
@@ -81,7 +84,6 @@ pub(crate) struct Node<'a> {
     pages: Column<'a>,
     offsets: Column<'a>,
     widths: [u8; 3],
-    level: u8,
     tail: &'a [u8],
 }
 
@@ -114,7 +116,11 @@ impl<'a> Node<'a> {
             left = left.get(used * usize::from(width)..).ok_or(overrun)?;
             Ok(column)
         };
-        let (ids, pages, offsets) = (column(id_width)?, column(page_width)?, column(offset_width)?);
+        let (ids, pages, offsets) = (
+            column(id_width)?,
+            column(page_width)?,
+            column(offset_width)?,
+        );
         let [b0, b1, b2, b3, b4, b5, b6, b7, p0, p1, p2, p3, o0, o1] = bases;
         let base = Entry {
             id: u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]),
@@ -123,7 +129,14 @@ impl<'a> Node<'a> {
                 offset: u16::from_le_bytes([o0, o1]),
             },
         };
-        Ok(Self { base, ids, pages, offsets, widths, level, tail: left })
+        Ok(Self {
+            base,
+            ids,
+            pages,
+            offsets,
+            widths,
+            tail: left,
+        })
     }
 
     /// Number of entries, at least 1.
@@ -140,9 +153,24 @@ impl<'a> Node<'a> {
     /// Entry `index`, below [`Node::len`].
     #[inline]
     pub(crate) fn entry(&self, index: usize) -> Entry {
-        let page = self.base.addr.page.0.wrapping_add(self.pages.get(index) as u32);
-        let offset = self.base.addr.offset.wrapping_add(self.offsets.get(index) as u16);
-        Entry { id: self.id(index), addr: SegmentAddr { page: LogicalPage(page), offset } }
+        let page = self
+            .base
+            .addr
+            .page
+            .0
+            .wrapping_add(self.pages.get(index) as u32);
+        let offset = self
+            .base
+            .addr
+            .offset
+            .wrapping_add(self.offsets.get(index) as u16);
+        Entry {
+            id: self.id(index),
+            addr: SegmentAddr {
+                page: LogicalPage(page),
+                offset,
+            },
+        }
     }
 
     /// All entries, in order.
@@ -165,7 +193,11 @@ impl<'a> Node<'a> {
         for (index, entry) in self.entries().enumerate() {
             if index > 0 && entry.id <= self.id(index - 1) {
                 let (previous, got) = (TokenId(self.id(index - 1)), TokenId(entry.id));
-                return Err(NodeFlaw::Order { index, previous, got });
+                return Err(NodeFlaw::Order {
+                    index,
+                    previous,
+                    got,
+                });
             }
             shape = shape.with(entry);
         }
@@ -176,16 +208,30 @@ impl<'a> Node<'a> {
             ("page width", page_width, u64::from(self.widths[1])),
             ("offset width", offset_width, u64::from(self.widths[2])),
             ("base id", base.id, self.base.id),
-            ("base page", base.addr.page.0.into(), self.base.addr.page.0.into()),
-            ("base offset", base.addr.offset.into(), self.base.addr.offset.into()),
+            (
+                "base page",
+                base.addr.page.0.into(),
+                self.base.addr.page.0.into(),
+            ),
+            (
+                "base offset",
+                base.addr.offset.into(),
+                self.base.addr.offset.into(),
+            ),
         ] {
             if expected != got {
-                return Err(NodeFlaw::Header { field, expected, got });
+                return Err(NodeFlaw::Header {
+                    field,
+                    expected,
+                    got,
+                });
             }
         }
         match self.tail.iter().rposition(|byte| *byte != 0) {
             None => Ok(()),
-            Some(at) => Err(NodeFlaw::Tail { at: shape.encoded_len() + at }),
+            Some(at) => Err(NodeFlaw::Tail {
+                at: shape.encoded_len() + at,
+            }),
         }
     }
 }
@@ -193,8 +239,17 @@ impl<'a> Node<'a> {
 /// Says which field of an unsound header is at fault.
 #[cold]
 fn header_flaw(header: &[u8; NODE_HEADER_LEN], level: u8) -> NodeFlaw {
-    let [page_type, kind, used_low, used_high, found_level, id_width, page_width, offset_width, ..] =
-        *header;
+    let [
+        page_type,
+        kind,
+        used_low,
+        used_high,
+        found_level,
+        id_width,
+        page_width,
+        offset_width,
+        ..,
+    ] = *header;
     let leaf = level == 0;
     let flaw = |field, expected: u8, got: u8| NodeFlaw::Header {
         field,
@@ -232,14 +287,28 @@ pub(crate) struct NodeShape {
 
 impl NodeShape {
     pub(crate) fn of(entries: &[Entry]) -> Self {
-        entries.iter().fold(Self::default(), |shape, entry| shape.with(*entry))
+        entries
+            .iter()
+            .fold(Self::default(), |shape, entry| shape.with(*entry))
     }
 
     /// The shape with one more entry.
     pub(crate) fn with(self, entry: Entry) -> Self {
-        let Entry { id, addr: SegmentAddr { page: LogicalPage(page), offset } } = entry;
+        let Entry {
+            id,
+            addr:
+                SegmentAddr {
+                    page: LogicalPage(page),
+                    offset,
+                },
+        } = entry;
         if self.count == 0 {
-            return Self { count: 1, ids: (id, id), pages: (page, page), offsets: (offset, offset) };
+            return Self {
+                count: 1,
+                ids: (id, id),
+                pages: (page, page),
+                offsets: (offset, offset),
+            };
         }
         Self {
             count: self.count + 1,
@@ -269,7 +338,13 @@ impl NodeShape {
 
     fn base(&self) -> Entry {
         let page = LogicalPage(self.pages.0);
-        Entry { id: self.ids.0, addr: SegmentAddr { page, offset: self.offsets.0 } }
+        Entry {
+            id: self.ids.0,
+            addr: SegmentAddr {
+                page,
+                offset: self.offsets.0,
+            },
+        }
     }
 }
 
@@ -287,13 +362,24 @@ pub(crate) fn encode(entries: &[Entry], level: u8, page: &mut [u8]) {
     out.extend_from_slice(&base.id.to_le_bytes());
     out.extend_from_slice(&base.addr.page.0.to_le_bytes());
     out.extend_from_slice(&base.addr.offset.to_le_bytes());
-    write_column(&mut out, id_width, entries.iter().map(|entry| entry.id - base.id));
-    let pages = entries.iter().map(|entry| u64::from(entry.addr.page.0 - base.addr.page.0));
+    write_column(
+        &mut out,
+        id_width,
+        entries.iter().map(|entry| entry.id - base.id),
+    );
+    let pages = entries
+        .iter()
+        .map(|entry| u64::from(entry.addr.page.0 - base.addr.page.0));
     write_column(&mut out, page_width, pages);
-    let offsets = entries.iter().map(|entry| u64::from(entry.addr.offset - base.addr.offset));
+    let offsets = entries
+        .iter()
+        .map(|entry| u64::from(entry.addr.offset - base.addr.offset));
     write_column(&mut out, offset_width, offsets);
     if let Some((columns, tail)) = page.split_at_mut_checked(out.len()) {
         columns.copy_from_slice(&out);
         tail.fill(0);
     }
 }
+
+#[cfg(test)]
+mod tests;

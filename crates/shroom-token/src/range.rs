@@ -34,7 +34,15 @@ pub fn range<'p, R: PageRead>(
     };
     let (low, high) = low.zip(high).unwrap_or((1, 0));
     let done = low > high || root.height == 0;
-    Range { pages, root: *root, low, high, done, front: None, back: None }
+    Range {
+        pages,
+        root: *root,
+        low,
+        high,
+        done,
+        front: None,
+        back: None,
+    }
 }
 
 /// Iterator over tokens, made by [`range`].
@@ -98,7 +106,10 @@ impl<'p, R: PageRead> Range<'p, R> {
         if id.0 > self.high {
             return Ok(None);
         }
-        let stored = cursor.pack.slot(cursor.index).map_err(pack_error(cursor.addr))?;
+        let stored = cursor
+            .pack
+            .slot(cursor.index)
+            .map_err(pack_error(cursor.addr))?;
         cursor.index += 1;
         self.narrow(id.0.checked_add(1), Some(self.high));
         Ok(Some((id, stored)))
@@ -158,7 +169,10 @@ impl<'p> Cursor<'p> {
     /// (high side), as far as the pack that would hold `id` goes.
     fn open<R: PageRead>(pages: &'p R, root: &TokenRoot, side: Side, id: u64) -> Result<Self> {
         let mut path = Vec::new();
-        let mut target = Entry { id: 0, addr: root.addr };
+        let mut target = Entry {
+            id: 0,
+            addr: root.addr,
+        };
         let mut key = None;
         for level in (0..root.height.saturating_sub(1)).rev() {
             let node = open_node(pages, target.addr.page, level, key)?;
@@ -175,7 +189,12 @@ impl<'p> Cursor<'p> {
                 None => 0,
             },
         };
-        Ok(Self { path, pack, addr: target.addr, index })
+        Ok(Self {
+            path,
+            pack,
+            addr: target.addr,
+            index,
+        })
     }
 
     /// Goes on to the next pack: the one after when moving from the low side. False when there is none.
@@ -185,7 +204,10 @@ impl<'p> Cursor<'p> {
             Side::High => index.checked_sub(1),
         };
         let levels = self.path.len();
-        let Some(fork) = self.path.iter().rposition(|(node, index)| next(node, *index).is_some())
+        let Some(fork) = self
+            .path
+            .iter()
+            .rposition(|(node, index)| next(node, *index).is_some())
         else {
             return Ok(false);
         };
@@ -204,13 +226,24 @@ impl<'p> Cursor<'p> {
         }
         (self.pack, _) = open_pack(pages, target.addr, Some(target.id))?;
         self.addr = target.addr;
-        self.index = if side == Side::Low { 0 } else { self.pack.len() };
+        self.index = if side == Side::Low {
+            0
+        } else {
+            self.pack.len()
+        };
         Ok(true)
     }
 
     /// Two tokens out of order.
     fn order(&self, previous: TokenId, got: TokenId) -> TokenError {
-        let flaw = PackFlaw::Order { index: self.index, previous, got };
-        TokenError::Pack { addr: self.addr, flaw }
+        let flaw = PackFlaw::Order {
+            index: self.index,
+            previous,
+            got,
+        };
+        TokenError::Pack {
+            addr: self.addr,
+            flaw,
+        }
     }
 }

@@ -28,7 +28,10 @@ impl TokenRoot {
     /// The root of a store without tokens; all zeros when encoded.
     pub const EMPTY: Self = Self {
         height: 0,
-        addr: SegmentAddr { page: LogicalPage::NONE, offset: 0 },
+        addr: SegmentAddr {
+            page: LogicalPage::NONE,
+            offset: 0,
+        },
         tokens: 0,
         payload: 0,
     };
@@ -48,7 +51,13 @@ impl TokenRoot {
             payload: u64::from_le_bytes(payload),
         };
         let reserved = u64::from_le_bytes([0, 0, r0 | r1 | r2, r3, r4, r5, r6, r7 | r8]);
-        let wrong = |field, expected, got| Err(TokenError::Root { field, expected, got });
+        let wrong = |field, expected, got| {
+            Err(TokenError::Root {
+                field,
+                expected,
+                got,
+            })
+        };
         if reserved != 0 {
             return wrong("reserved", "zero", reserved);
         }
@@ -108,5 +117,54 @@ impl TokenRoot {
 impl Default for TokenRoot {
     fn default() -> Self {
         Self::EMPTY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> TokenRoot {
+        let addr = SegmentAddr {
+            page: LogicalPage(0x0102_0304),
+            offset: 0x0506,
+        };
+        TokenRoot {
+            height: 1,
+            addr,
+            tokens: 7,
+            payload: 0x0908,
+        }
+    }
+
+    #[test]
+    fn keeps_its_bytes() {
+        let bytes = sample().encode();
+        assert_eq!(bytes[..10], [1, 0, 0, 0, 4, 3, 2, 1, 6, 5]);
+        assert_eq!((bytes[16], bytes[24], bytes[25]), (7, 8, 9));
+        assert_eq!(TokenRoot::decode(&bytes).unwrap(), sample());
+        assert_eq!(TokenRoot::decode(&[0; 32]).unwrap(), TokenRoot::EMPTY);
+        assert_eq!(TokenRoot::EMPTY.encode(), [0; 32]);
+    }
+
+    #[test]
+    fn refuses_what_no_writer_produces() {
+        let bytes = sample().encode();
+        let cases = [(0, 0), (0, 9), (0, 2), (1, 1), (15, 1), (9, 0), (16, 0)];
+        for (at, byte) in cases {
+            let mut wrong = bytes;
+            wrong[at] = byte;
+            if at == 9 {
+                wrong[8] = 7;
+            }
+            let error = TokenRoot::decode(&wrong).unwrap_err();
+            assert!(error.is_corruption(), "{at} {byte}: {error}");
+        }
+        let mut nowhere = bytes;
+        nowhere[4..8].fill(0);
+        assert!(TokenRoot::decode(&nowhere).is_err());
+        let mut empty = [0; 32];
+        empty[16] = 1;
+        assert!(TokenRoot::decode(&empty).is_err());
     }
 }

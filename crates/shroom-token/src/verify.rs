@@ -53,7 +53,12 @@ pub fn verify<R: PageRead>(
     references: &mut References,
 ) -> Result<TokenReport> {
     let report = TokenReport::default();
-    let mut walk = Walk { pages, references, report, seen: HashSet::new() };
+    let mut walk = Walk {
+        pages,
+        references,
+        report,
+        seen: HashSet::new(),
+    };
     match root.level() {
         Some(level) => walk.page(root.addr, level, None, None)?,
         None if root.height == 1 => walk.pack(root.addr, None, None)?,
@@ -65,7 +70,11 @@ pub fn verify<R: PageRead>(
         ("payload bytes", root.payload, report.payload),
     ] {
         if expected != got {
-            report.findings.push(TokenError::Totals { what, expected, got });
+            report.findings.push(TokenError::Totals {
+                what,
+                expected,
+                got,
+            });
         }
     }
     Ok(report)
@@ -96,12 +105,18 @@ impl<R: PageRead> Walk<'_, R> {
         let Some(node) = self.sound(open_node(self.pages, page, level, key))? else {
             return Ok(());
         };
-        let checked = node.check().map_err(|flaw| TokenError::Directory { page, flaw });
+        let checked = node
+            .check()
+            .map_err(|flaw| TokenError::Directory { page, flaw });
         self.sound(checked)?;
         self.check_limit(addr, limit, node.id(node.len() - 1));
         for index in 0..node.len() {
             let Entry { id, addr } = node.entry(index);
-            let limit = if index + 1 < node.len() { Some(node.id(index + 1)) } else { limit };
+            let limit = if index + 1 < node.len() {
+                Some(node.id(index + 1))
+            } else {
+                limit
+            };
             match level.checked_sub(1) {
                 Some(below) => self.page(addr, below, Some(id), limit)?,
                 None => self.pack(addr, Some(id), limit)?,
@@ -151,7 +166,9 @@ impl<R: PageRead> Walk<'_, R> {
     fn check_limit(&mut self, addr: SegmentAddr, limit: Option<u64>, last: u64) {
         if let Some(limit) = limit.filter(|limit| last >= *limit) {
             let (child, limit, got) = (addr.page, TokenId(limit), TokenId(last));
-            self.report.findings.push(TokenError::BeyondNeighbour { child, limit, got });
+            self.report
+                .findings
+                .push(TokenError::BeyondNeighbour { child, limit, got });
         }
     }
 

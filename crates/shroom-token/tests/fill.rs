@@ -27,7 +27,12 @@ fn dense_tokens_in_shuffled_batches_take_17_bytes() {
     random.shuffle(&mut ids);
     for batch in ids.chunks_mut(10_000) {
         batch.sort_unstable();
-        store.merge(batch.iter().map(|id| (TokenId(*id), put(&[7; 16]))), usize::MAX).unwrap();
+        store
+            .merge(
+                batch.iter().map(|id| (TokenId(*id), put(&[7; 16]))),
+                usize::MAX,
+            )
+            .unwrap();
     }
     let report = store.verify();
     assert_eq!(report.tokens, 200_000);
@@ -64,9 +69,9 @@ fn churn(seed: u64, batches: usize, batch_len: u64) -> f64 {
                 _ => edits.insert(id, Some(random.bytes(len))),
             };
         }
-        let edits = edits.iter().map(|(id, bytes)| {
-            (TokenId(*id), bytes.as_deref().map_or(Edit::Delete, put))
-        });
+        let edits = edits
+            .iter()
+            .map(|(id, bytes)| (TokenId(*id), bytes.as_deref().map_or(Edit::Delete, put)));
         let mut edits = edits.peekable();
         store
             .change(|segments, root| {

@@ -41,11 +41,29 @@ fn batches() -> impl Strategy<Value = Vec<Batch>> {
     ];
     let longest = prop_oneof![Just(0), Just(50), Just(300), Just(1_010), Just(9_000)];
     let budget = prop_oneof![Just(usize::MAX / 65_536), Just(0), 1usize..30];
-    let batch = (any::<u64>(), 0u64..400, ids, longest, 0u64..101, 0u64..40, budget);
-    let batch = batch.prop_map(|(seed, edits, ids, longest, deletes, appends, budget_pages)| {
-        let deletes = deletes.saturating_sub(20);
-        Batch { seed, edits, ids, longest, deletes, appends, budget_pages }
-    });
+    let batch = (
+        any::<u64>(),
+        0u64..400,
+        ids,
+        longest,
+        0u64..101,
+        0u64..40,
+        budget,
+    );
+    let batch = batch.prop_map(
+        |(seed, edits, ids, longest, deletes, appends, budget_pages)| {
+            let deletes = deletes.saturating_sub(20);
+            Batch {
+                seed,
+                edits,
+                ids,
+                longest,
+                deletes,
+                appends,
+                budget_pages,
+            }
+        },
+    );
     prop::collection::vec(batch, 1..8)
 }
 
@@ -87,7 +105,11 @@ impl Batch {
                 Change::Delete
             } else if kind < self.deletes + self.appends {
                 let old = model.get(&id).map_or(0, |bytes| bytes.len() as u64);
-                let kept = if random.below(2) == 0 { old } else { random.below(old + 1) };
+                let kept = if random.below(2) == 0 {
+                    old
+                } else {
+                    random.below(old + 1)
+                };
                 let cut = random.below(len + 1) as usize;
                 Change::Append(kept, bytes[..cut].to_vec(), bytes[cut..].to_vec())
             } else {
@@ -122,16 +144,17 @@ fn edit(change: &Change) -> Edit<'_> {
     match change {
         Change::Put(bytes) => Edit::Put(Bytes::One(bytes)),
         Change::Delete => Edit::Delete,
-        Change::Append(kept, first, second) => {
-            Edit::Append { kept: *kept, tail: Bytes::Many(vec![first, second]) }
-        }
+        Change::Append(kept, first, second) => Edit::Append {
+            kept: *kept,
+            tail: Bytes::Many(vec![first, second]),
+        },
     }
 }
 
 fn compare_ranges(store: &Store, model: &BTreeMap<u64, Vec<u8>>, random: &mut Random) {
     let (snapshot, root) = store.snapshot();
     let near: Vec<u64> = model.keys().copied().collect();
-    let mut bound = |random: &mut Random| {
+    let bound = |random: &mut Random| {
         let mut id = random.next();
         if !near.is_empty() && random.below(4) > 0 {
             id = near[random.below(near.len() as u64) as usize].wrapping_add(random.below(3));
@@ -163,7 +186,10 @@ fn compare_ranges(store: &Store, model: &BTreeMap<u64, Vec<u8>>, random: &mut Ra
             }
         }
         assert!(tokens.next().is_none() && tokens.next_back().is_none());
-        let backward: Vec<u64> = range(&snapshot, &root, bounds).rev().map(|item| item.unwrap().0.0).collect();
+        let backward: Vec<u64> = range(&snapshot, &root, bounds)
+            .rev()
+            .map(|item| item.unwrap().0.0)
+            .collect();
         let wanted: Vec<u64> = model.keys().rev().copied().filter(inside).collect();
         assert_eq!(backward, wanted);
     }
@@ -182,20 +208,26 @@ fn run(page_size: PageSize, batches: &[Batch]) {
     let mut model = BTreeMap::new();
     for batch in batches {
         let changes = batch.changes(&model, page_size.bytes());
-        let edits = changes.iter().map(|(id, change)| (TokenId(*id), edit(change)));
-        store.merge(edits, batch.budget_pages * page_size.bytes()).unwrap();
+        let edits = changes
+            .iter()
+            .map(|(id, change)| (TokenId(*id), edit(change)));
+        store
+            .merge(edits, batch.budget_pages * page_size.bytes())
+            .unwrap();
         apply(&mut model, &changes);
         store.compare(&model);
         compare_ranges(&store, &model, &mut Random(batch.seed));
     }
     let ids: Vec<TokenId> = model.keys().copied().map(TokenId).collect();
-    store.merge(ids.iter().map(|id| (*id, Edit::Delete)), usize::MAX).unwrap();
+    store
+        .merge(ids.iter().map(|id| (*id, Edit::Delete)), usize::MAX)
+        .unwrap();
     store.compare(&BTreeMap::new());
     assert_eq!(store.stats().storage_pages, 0);
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn pages_of_512(batches in batches()) { run(PageSize::new(512).unwrap(), &batches); }
@@ -208,7 +240,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_page_size(batches in batches()) {
@@ -244,34 +276,112 @@ proptest! {
     }
 }
 
+/// Few edits a batch, so that runs are short and take in neighbours: every path of the cutting policy.
+#[test]
+fn sparse_batches_keep_every_token() {
+    for (page_size, longest) in [(512, 128), (512, 40), (1024, 300), (4096, 1_100)] {
+        let store = Store::new(PageSize::new(page_size).unwrap());
+        let mut random = Random(page_size.into());
+        let mut model = BTreeMap::new();
+        for id in 0..4_000 {
+            let len = random.log_uniform(1, longest);
+            model.insert(id * 3, random.bytes(len));
+        }
+        store
+            .bulk(model.iter().map(|(id, bytes)| (TokenId(*id), bytes)))
+            .unwrap();
+        for batch in 0..150 {
+            let mut changes = BTreeMap::new();
+            for _ in 0..30 {
+                let id = random.below(12_000);
+                let len = random.log_uniform(1, longest);
+                let change = match (random.below(5), id % 3) {
+                    (0, _) | (_, 1..) if model.contains_key(&id) => Change::Delete,
+                    _ => Change::Put(random.bytes(len)),
+                };
+                changes.insert(id, change);
+            }
+            let edits = changes
+                .iter()
+                .map(|(id, change)| (TokenId(*id), edit(change)));
+            store.merge(edits, usize::MAX).unwrap();
+            apply(&mut model, &changes);
+            let report = store.verify();
+            assert_eq!(report.tokens, model.len() as u64);
+            if batch % 50 == 49 {
+                store.compare(&model);
+            }
+        }
+    }
+}
+
 #[test]
 fn misuse_is_refused() {
     let store = Store::new(PageSize::DEFAULT);
     let put = |id| (TokenId(id), Edit::Put(Bytes::One(b"x")));
     let error = store.merge([put(2), put(2)], usize::MAX).unwrap_err();
     assert!(matches!(error, TokenError::NotAscending { .. }) && !error.is_corruption());
-    let append = Edit::Append { kept: 2, tail: Bytes::One(b"yz") };
-    let error = store.merge([(TokenId(7), append.clone())], usize::MAX).unwrap_err();
-    assert!(matches!(error, TokenError::KeptBeyondEnd { kept: 2, length: 0, .. }));
+    let append = Edit::Append {
+        kept: 2,
+        tail: Bytes::One(b"yz"),
+    };
+    let error = store
+        .merge([(TokenId(7), append.clone())], usize::MAX)
+        .unwrap_err();
+    assert!(matches!(
+        error,
+        TokenError::KeptBeyondEnd {
+            kept: 2,
+            length: 0,
+            ..
+        }
+    ));
     store.merge([put(7)], usize::MAX).unwrap();
     let error = store.merge([(TokenId(7), append)], usize::MAX).unwrap_err();
-    assert!(matches!(error, TokenError::KeptBeyondEnd { kept: 2, length: 1, .. }));
+    assert!(matches!(
+        error,
+        TokenError::KeptBeyondEnd {
+            kept: 2,
+            length: 1,
+            ..
+        }
+    ));
     let error = store.bulk([(TokenId(7), b"a")]).unwrap_err();
     assert!(matches!(error, TokenError::NotAscending { .. }));
     let (snapshot, root) = store.snapshot();
-    assert_eq!(get(&snapshot, &root, TokenId(7)).unwrap(), Some(Stored::Inline(b"x")));
+    assert_eq!(
+        get(&snapshot, &root, TokenId(7)).unwrap(),
+        Some(Stored::Inline(b"x"))
+    );
 }
 
 #[test]
 fn edits_that_change_nothing_write_nothing() {
     let store = Store::new(PageSize::DEFAULT);
-    store.bulk((0..5_000).map(|id| (TokenId(id * 2), [id as u8; 20]))).unwrap();
+    store
+        .bulk((0..5_000).map(|id| (TokenId(id * 2), [id as u8; 20])))
+        .unwrap();
     let (before, _) = store.snapshot();
     let again = [
         (TokenId(1), Edit::Delete),
-        (TokenId(20), Edit::Put(Bytes::Many(vec![&[10; 15], &[10; 5]]))),
-        (TokenId(30), Edit::Append { kept: 20, tail: Bytes::Many(vec![]) }),
-        (TokenId(40), Edit::Append { kept: 10, tail: Bytes::One(&[20; 10]) }),
+        (
+            TokenId(20),
+            Edit::Put(Bytes::Many(vec![&[10; 15], &[10; 5]])),
+        ),
+        (
+            TokenId(30),
+            Edit::Append {
+                kept: 20,
+                tail: Bytes::Many(vec![]),
+            },
+        ),
+        (
+            TokenId(40),
+            Edit::Append {
+                kept: 10,
+                tail: Bytes::One(&[20; 10]),
+            },
+        ),
         (TokenId(5_001), Edit::Delete),
         (TokenId(u64::MAX), Edit::Delete),
     ];

@@ -91,7 +91,7 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
     }
 
     /// Copies a token that no edit names, after checking what a sound pack can hold.
-    fn copy(
+    pub(super) fn copy(
         &mut self,
         addr: SegmentAddr,
         pack: &Pack<'_>,
@@ -132,9 +132,15 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
         let old_len = old.map_or(0, |old| old.len());
         let kept_len = kept.unwrap_or(0);
         if kept_len > old_len {
-            return Err(TokenError::KeptBeyondEnd { id, kept: kept_len, length: old_len });
+            return Err(TokenError::KeptBeyondEnd {
+                id,
+                kept: kept_len,
+                length: old_len,
+            });
         }
-        let length = kept_len.checked_add(tail.len()).ok_or(TokenError::TooLong { id })?;
+        let length = kept_len
+            .checked_add(tail.len())
+            .ok_or(TokenError::TooLong { id })?;
         if let Some(old) = old {
             if is_unchanged(old, kept, &tail) {
                 self.push_stored(id, old);
@@ -206,7 +212,8 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
         match stored {
             Stored::Inline(bytes) => self.stream.push(id.0, &[bytes], false),
             Stored::Blob { head, length } => {
-                self.stream.push(id.0, &[&blob_reference(head, length)], true);
+                self.stream
+                    .push(id.0, &[&blob_reference(head, length)], true);
             }
         }
     }
@@ -233,13 +240,21 @@ pub(crate) fn checked_token<'a>(
     if let Some(before) = index.checked_sub(1) {
         let previous = pack.id(before);
         if previous >= id {
-            return Err(PackFlaw::Order { index, previous, got: id });
+            return Err(PackFlaw::Order {
+                index,
+                previous,
+                got: id,
+            });
         }
     }
     match pack.slot(index)? {
         Stored::Inline(bytes) if bytes.len() > inline_len_max => {
             let length = bytes.len() as u64;
-            Err(PackFlaw::InlineLimit { index, length, limit: inline_len_max })
+            Err(PackFlaw::InlineLimit {
+                index,
+                length,
+                limit: inline_len_max,
+            })
         }
         _ => pack.stored(index),
     }

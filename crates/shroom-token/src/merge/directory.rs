@@ -32,7 +32,8 @@ pub(crate) fn read_entries(
     key: Option<u64>,
 ) -> Result<Vec<Entry>> {
     let node = open_node(segments.pages(), page, level, key)?;
-    node.check().map_err(|flaw| TokenError::Directory { page, flaw })?;
+    node.check()
+        .map_err(|flaw| TokenError::Directory { page, flaw })?;
     Ok(node.entries().collect())
 }
 
@@ -49,11 +50,18 @@ pub(crate) fn rewrite(
     let page_size = segments.pages().page_size().bytes();
     if let (Some(page), true) = (page, new == old) {
         let entry = Entry::page(old.first().map_or(0, |entry| entry.id), page);
-        return Ok(vec![Child { entry, rewritten: None }]);
+        return Ok(vec![Child {
+            entry,
+            rewritten: None,
+        }]);
     }
     let untouched = old.len().saturating_sub(1);
     let appended = last && new.len() > old.len() && new.get(..untouched) == old.get(..untouched);
-    let parts = if appended { cut_full(new, page_size) } else { cut_evenly(new, page_size) };
+    let parts = if appended {
+        cut_full(new, page_size)
+    } else {
+        cut_evenly(new, page_size)
+    };
     let mut page = page;
     let mut children = Vec::with_capacity(parts.len());
     for part in parts {
@@ -67,7 +75,10 @@ pub(crate) fn rewrite(
             encode(entries, level, segments.pages_mut().page_mut(target)?);
         }
         let rewritten = Some(NodeShape::of(entries).encoded_len());
-        children.push(Child { entry: Entry::page(first, target), rewritten });
+        children.push(Child {
+            entry: Entry::page(first, target),
+            rewritten,
+        });
     }
     if let Some(page) = page {
         segments.pages_mut().free(page)?;
@@ -108,16 +119,19 @@ fn join(
     let (Some(&left), Some(&right)) = (children.get(index), children.get(index + 1)) else {
         return Ok(false);
     };
-    let read = |child: Child| {
-        read_entries(segments, child.entry.addr.page, level, Some(child.entry.id))
-    };
+    let read =
+        |child: Child| read_entries(segments, child.entry.addr.page, level, Some(child.entry.id));
     let mut entries = read(left)?;
     entries.append(&mut read(right)?);
     let shape = NodeShape::of(&entries);
     if !shape.fits(page_size) {
         return Ok(false);
     }
-    encode(&entries, level, segments.pages_mut().page_mut(left.entry.addr.page)?);
+    encode(
+        &entries,
+        level,
+        segments.pages_mut().page_mut(left.entry.addr.page)?,
+    );
     segments.pages_mut().free(right.entry.addr.page)?;
     children.remove(index + 1);
     if let Some(child) = children.get_mut(index) {
@@ -137,7 +151,10 @@ pub(crate) fn plant(
     while entries.len() > 1 {
         level += 1;
         // A tree of this height would need more pages than there are numbers.
-        assert!(level + 2 <= HEIGHT_MAX, "directory of more than {HEIGHT_MAX} levels");
+        assert!(
+            level + 2 <= HEIGHT_MAX,
+            "directory of more than {HEIGHT_MAX} levels"
+        );
         let children = rewrite(segments, level, None, &[], &entries, last)?;
         entries = children.iter().map(|child| child.entry).collect();
     }
@@ -148,13 +165,25 @@ pub(crate) fn plant(
     loop {
         let entries = read_entries(segments, addr.page, level, None)?;
         let [only] = entries.as_slice() else {
-            return Ok(TokenRoot { height: level + 2, addr, tokens: 0, payload: 0 });
+            return Ok(TokenRoot {
+                height: level + 2,
+                addr,
+                tokens: 0,
+                payload: 0,
+            });
         };
         segments.pages_mut().free(addr.page)?;
         addr = only.addr;
         match level.checked_sub(1) {
             Some(below) => level = below,
-            None => return Ok(TokenRoot { height: 1, addr, tokens: 0, payload: 0 }),
+            None => {
+                return Ok(TokenRoot {
+                    height: 1,
+                    addr,
+                    tokens: 0,
+                    payload: 0,
+                });
+            }
         }
     }
 }

@@ -43,11 +43,18 @@ pub fn merge<'e, I: Iterator<Item = (TokenId, Edit<'e>)>>(
     let capacity = segments.capacity();
     let mut merge = Merge {
         segments,
-        edits: Edits { source: edits, last: None, stopped: false },
+        edits: Edits {
+            source: edits,
+            last: None,
+            stopped: false,
+        },
         budget,
         capacity,
         inline_len_max: inline_len_max(page_size),
-        totals: Totals { tokens: root.tokens, payload: root.payload },
+        totals: Totals {
+            tokens: root.tokens,
+            payload: root.payload,
+        },
         stream: Stream::default(),
         encoded: Vec::new(),
         spare: Vec::new(),
@@ -55,9 +62,17 @@ pub fn merge<'e, I: Iterator<Item = (TokenId, Edit<'e>)>>(
     let new = merge.root(root)?;
     let Totals { tokens, payload } = merge.totals;
     if new.height == 0 && (tokens, payload) != (0, 0) {
-        return Err(TokenError::Totals { what: "tokens", expected: tokens, got: 0 });
+        return Err(TokenError::Totals {
+            what: "tokens",
+            expected: tokens,
+            got: 0,
+        });
     }
-    Ok(TokenRoot { tokens, payload, ..new })
+    Ok(TokenRoot {
+        tokens,
+        payload,
+        ..new
+    })
 }
 
 /// A merge under way.
@@ -115,13 +130,23 @@ pub(crate) struct Totals {
 
 impl Totals {
     pub(crate) fn add(&mut self, length: u64, id: TokenId) -> Result<()> {
-        self.payload = self.payload.checked_add(length).ok_or(TokenError::TooLong { id })?;
-        self.tokens = self.tokens.checked_add(1).ok_or(TokenError::TooLong { id })?;
+        self.payload = self
+            .payload
+            .checked_add(length)
+            .ok_or(TokenError::TooLong { id })?;
+        self.tokens = self
+            .tokens
+            .checked_add(1)
+            .ok_or(TokenError::TooLong { id })?;
         Ok(())
     }
 
     fn remove(&mut self, length: u64) -> Result<()> {
-        let low = |what, expected, got| TokenError::Totals { what, expected, got };
+        let low = |what, expected, got| TokenError::Totals {
+            what,
+            expected,
+            got,
+        };
         let payload = self.payload.checked_sub(length);
         self.payload = payload.ok_or(low("payload bytes", self.payload, length))?;
         self.tokens = self.tokens.checked_sub(1).ok_or(low("tokens", 0, 1))?;
@@ -166,8 +191,15 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
                 let new = self.leaf(&old, None)?;
                 if let [] | [_] = new.as_slice() {
                     let height = new.len() as u8;
-                    let addr = new.first().map_or(TokenRoot::EMPTY.addr, |entry| entry.addr);
-                    return Ok(TokenRoot { height, addr, tokens: 0, payload: 0 });
+                    let addr = new
+                        .first()
+                        .map_or(TokenRoot::EMPTY.addr, |entry| entry.addr);
+                    return Ok(TokenRoot {
+                        height,
+                        addr,
+                        tokens: 0,
+                        payload: 0,
+                    });
                 }
                 (0, rewrite(self.segments, 0, None, &old, &new, true)?)
             }
@@ -182,7 +214,10 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
             return Ok(Vec::new());
         }
         let (pack, _) = open_pack(self.segments.pages(), root.addr, None)?;
-        Ok(vec![Entry { id: pack.first_id().0, addr: root.addr }])
+        Ok(vec![Entry {
+            id: pack.first_id().0,
+            addr: root.addr,
+        }])
     }
 
     /// Merges the edits below `upper` into a directory page: what its parent holds for it afterwards.
@@ -194,6 +229,16 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
         upper: Option<u64>,
     ) -> Result<Vec<Child>> {
         let old = read_entries(self.segments, page, level, key)?;
+        if let (Some(last), Some(limit)) = (old.last(), upper)
+            && last.id >= limit
+        {
+            let (limit, got) = (TokenId(limit), TokenId(last.id));
+            return Err(TokenError::BeyondNeighbour {
+                child: page,
+                limit,
+                got,
+            });
+        }
         let new = match level.checked_sub(1) {
             None => self.leaf(&old, upper)?,
             Some(below) => {
@@ -204,20 +249,36 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
                         let key = Some(entry.id);
                         children.append(&mut self.page(entry.addr.page, below, key, limit)?);
                     } else {
-                        children.push(Child { entry, rewritten: None });
+                        children.push(Child {
+                            entry,
+                            rewritten: None,
+                        });
                     }
                 }
                 combine(self.segments, below, &mut children)?;
                 children.iter().map(|child| child.entry).collect()
             }
         };
-        rewrite(self.segments, level, Some(page), &old, &new, upper.is_none())
+        rewrite(
+            self.segments,
+            level,
+            Some(page),
+            &old,
+            &new,
+            upper.is_none(),
+        )
     }
 
     /// Merges the edits below `upper` into the packs of a leaf: its entries afterwards.
     fn leaf(&mut self, old: &[Entry], upper: Option<u64>) -> Result<Vec<Entry>> {
         let out = Vec::with_capacity(old.len() + 8);
-        let mut leaf = Leaf { old, at: 0, upper, out, claimed: Vec::new() };
+        let mut leaf = Leaf {
+            old,
+            at: 0,
+            upper,
+            out,
+            claimed: Vec::new(),
+        };
         if old.is_empty() {
             self.run(&mut leaf)?;
         }

@@ -73,17 +73,30 @@ impl Stream {
     pub(crate) fn push_front<'a>(&mut self, tokens: impl Iterator<Item = StoredToken<'a>>) {
         let mut items = Vec::new();
         for (id, bytes, blob) in tokens {
-            items.push(Item { id, at: self.arena.len(), len: bytes.len(), blob });
+            items.push(Item {
+                id,
+                at: self.arena.len(),
+                len: bytes.len(),
+                blob,
+            });
             self.arena.extend_from_slice(bytes);
             self.values_len += bytes.len();
         }
-        debug_assert!(items.last().is_none_or(|last| self.left().first().is_none_or(|x| last.id < x.id)));
+        debug_assert!(
+            items
+                .last()
+                .is_none_or(|last| self.left().first().is_none_or(|x| last.id < x.id))
+        );
         self.items.splice(self.start..self.start, items);
     }
 
     pub(crate) fn mark(&self) -> Mark {
         let (items, arena) = (self.items.len(), self.arena.len());
-        Mark { items, arena, values_len: self.values_len }
+        Mark {
+            items,
+            arena,
+            values_len: self.values_len,
+        }
     }
 
     /// Takes back what was added behind since `mark`; nothing was taken from the front since.
@@ -101,7 +114,9 @@ impl Stream {
     /// Shape of a pack of the tokens in `range`.
     pub(crate) fn shape(&self, range: Range<usize>) -> PackShape {
         let items = self.left().get(range).unwrap_or(&[]);
-        items.iter().fold(PackShape::default(), |shape, item| shape.with(item.id, item.len, item.blob))
+        items.iter().fold(PackShape::default(), |shape, item| {
+            shape.with(item.id, item.len, item.blob)
+        })
     }
 
     /// The longest run of tokens from `start` on that a pack of `capacity` bytes holds: its end.
@@ -113,17 +128,6 @@ impl Stream {
             shape.fits(capacity)
         });
         start + fitting.count()
-    }
-
-    /// The longest run of tokens up to `end` that a pack of `capacity` bytes holds: its start.
-    pub(crate) fn cut_backward(&self, end: usize, capacity: usize) -> usize {
-        let mut shape = PackShape::default();
-        let items = self.left().get(..end).unwrap_or(&[]);
-        let fitting = items.iter().rev().take_while(|item| {
-            shape = shape.with_before(item.id, item.len, item.blob);
-            shape.fits(capacity)
-        });
-        end - fitting.count()
     }
 
     /// Encodes the tokens in `range` as a pack, over whatever `out` held.

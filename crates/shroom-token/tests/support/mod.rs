@@ -55,7 +55,9 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new(page_size: PageSize) -> Self {
-        Self { pages: PageStore::in_memory(page_size).unwrap() }
+        Self {
+            pages: PageStore::in_memory(page_size).unwrap(),
+        }
     }
 
     pub(crate) fn snapshot(&self) -> (Snapshot, TokenRoot) {
@@ -73,7 +75,11 @@ impl Store {
         let mut segments = SegmentTxn::open(&mut txn, &snapshot.roots().seg)?;
         let root = change(&mut segments, &root)?;
         let seg = segments.finish()?;
-        txn.commit(Roots { seg, token: root.encode(), ..Roots::default() })?;
+        txn.commit(Roots {
+            seg,
+            token: root.encode(),
+            ..Roots::default()
+        })?;
         Ok(())
     }
 
@@ -119,16 +125,26 @@ impl Store {
     pub(crate) fn compare(&self, model: &BTreeMap<u64, Vec<u8>>) {
         let report = self.verify();
         let payload: usize = model.values().map(Vec::len).sum();
-        assert_eq!((report.tokens, report.payload), (model.len() as u64, payload as u64));
+        assert_eq!(
+            (report.tokens, report.payload),
+            (model.len() as u64, payload as u64)
+        );
         let (snapshot, root) = self.snapshot();
-        assert_eq!((root.tokens(), root.payload()), (report.tokens, report.payload));
+        assert_eq!(
+            (root.tokens(), root.payload()),
+            (report.tokens, report.payload)
+        );
         for (id, bytes) in model {
             let stored = get(&snapshot, &root, TokenId(*id)).unwrap();
             let stored = stored.unwrap_or_else(|| panic!("token {id} is lost"));
             assert_eq!(&value(&snapshot, stored), bytes, "token {id}");
             for absent in [id.wrapping_sub(1), id.wrapping_add(1)] {
                 let found = get(&snapshot, &root, TokenId(absent)).unwrap();
-                assert_eq!(found.is_some(), model.contains_key(&absent), "token {absent}");
+                assert_eq!(
+                    found.is_some(),
+                    model.contains_key(&absent),
+                    "token {absent}"
+                );
             }
         }
         let mut expected = model.iter();

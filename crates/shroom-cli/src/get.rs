@@ -1,0 +1,37 @@
+//! `shroom get FILE ID`: the raw bytes of one token on standard output.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use shroom::Db;
+
+use crate::error::{CliError, Result};
+use crate::ids::parse_id;
+use crate::output;
+
+/// Print the raw bytes of a token; exits with 1 when it is absent
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The database
+    file: PathBuf,
+    /// Token id
+    #[arg(value_parser = parse_id)]
+    id: u64,
+}
+
+/// Prints the token.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let failed = CliError::database(&arguments.file);
+    let db = Db::open_read_only(&arguments.file).map_err(&failed)?;
+    let Some(value) = db.get(arguments.id).map_err(&failed)? else {
+        return Err(CliError::Absent(format!(
+            "{}: no token {}",
+            arguments.file.display(),
+            arguments.id
+        )));
+    };
+    let mut out = output::stdout();
+    out.write_all(&value)
+        .and_then(|()| out.flush())
+        .map_err(CliError::output)
+}

@@ -1,0 +1,263 @@
+//! The short commands: what they print, and the exit codes 0, 1 and 2.
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+
+use common::{Shell, fail, json, run, run_with_input, stderr, succeed};
+use tempfile::TempDir;
+
+struct Setup {
+    temporary: TempDir,
+    /// The database's path, as an argument.
+    file: String,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let temporary = TempDir::new().unwrap();
+        let file = temporary
+            .path()
+            .join("db.shroom")
+            .to_str()
+            .unwrap()
+            .to_owned();
+        Self { temporary, file }
+    }
+
+    /// With tokens 1 to 5 of 100 to 500 bytes.
+    fn filled() -> Self {
+        let setup = Self::new();
+        for id in 1..=5_u8 {
+            let output = run_with_input(
+                ["put", &setup.file, &id.to_string()],
+                &vec![id; usize::from(id) * 100],
+            );
+            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+            assert!(output.stdout.is_empty());
+        }
+        setup
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.temporary.path().join(name)
+    }
+}
+
+#[test]
+fn put_get_and_del() {
+    let setup = Setup::filled();
+    let file = &*setup.file;
+    assert_eq!(succeed(["get", file, "3"]), vec![3; 300]);
+    fs::write(setup.path("bytes"), b"\x00\xff\n").unwrap();
+    let report = succeed([
+        "put",
+        "--json",
+        file,
+        "0x10",
+        setup.path("bytes").to_str().unwrap(),
+    ]);
+    assert_eq!(json(&report), serde_json::json!({ "id": 16, "length": 3 }));
+    assert_eq!(succeed(["get", file, "16"]), b"\x00\xff\n");
+    succeed(["put", file, "7", "-"]);
+    assert_eq!(succeed(["get", file, "7"]), b"");
+    succeed(["put", file, "18446744073709551615"]);
+
+    succeed(["del", file, "16"]);
+    assert!(fail(1, ["get", file, "16"]).contains("no token 16"));
+    assert!(fail(1, ["del", file, "16"]).contains("no token 16"));
+    let output = run(["del", "--json", file, "1", "99", "2"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        json(&output.stdout),
+        serde_json::json!({ "deleted": [1, 2], "absent": [99] })
+    );
+}
+
+#[test]
+fn ls_prints_ids_and_lengths() {
+    let setup = Setup::filled();
+    let ls = |arguments: &[&str]| {
+        let output = succeed(["ls", &setup.file].iter().chain(arguments));
+        String::from_utf8(output).unwrap()
+    };
+    assert_eq!(ls(&[]), "1\t100\n2\t200\n3\t300\n4\t400\n5\t500\n");
+    assert_eq!(ls(&["--range", "2..4"]), "2\t200\n3\t300\n");
+    assert_eq!(ls(&["--range", "4.."]), "4\t400\n5\t500\n");
+    assert_eq!(ls(&["--range", "..=1"]), "1\t100\n");
+    assert_eq!(ls(&["--range", "9.."]), "");
+    assert_eq!(ls(&["--reverse", "--range", "..3"]), "2\t200\n1\t100\n");
+    assert_eq!(
+        ls(&["--long", "--range", "1..2"])
+            .trim_end()
+            .split('\t')
+            .count(),
+        5
+    );
+    let list = json(ls(&["--json"]).as_bytes());
+    assert_eq!(list.as_array().unwrap().len(), 5);
+    assert_eq!(list[4], serde_json::json!({ "id": 5, "length": 500 }));
+    assert_eq!(
+        json(ls(&["--json", "--range", "9.."]).as_bytes()),
+        serde_json::json!([])
+    );
+    assert!(json(ls(&["--json", "--long"]).as_bytes())[0]["page"].is_u64());
+    fail(2, ["ls", &setup.file, "--range", "5..1"]);
+}
+
+#[test]
+fn stat_prints_figures() {
+    let setup = Setup::filled();
+    let file = &*setup.file;
+    let text = String::from_utf8(succeed(["stat", file])).unwrap();
+    assert!(
+        text.contains("tokens") && text.contains("1,500 bytes"),
+        "{text}"
+    );
+    let figures = json(&succeed(["stat", "--json", file]));
+    assert_eq!(figures["tokens"], 5);
+    assert_eq!(figures["payload_bytes"], 1500);
+    assert_eq!(figures["file_bytes"], fs::metadata(file).unwrap().len());
+    assert!(figures["pages"]["storage"].is_u64());
+    let token = json(&succeed(["stat", "--json", file, "4"]));
+    assert_eq!(token["length"], 400);
+    assert!(
+        String::from_utf8(succeed(["stat", file, "4"]))
+            .unwrap()
+            .contains("400 bytes")
+    );
+    assert!(fail(1, ["stat", file, "6"]).contains("no token 6"));
+}
+
+#[test]
+fn verify_says_sound_or_what_is_wrong() {
+    let setup = Setup::filled();
+    let file = &*setup.file;
+    assert!(succeed(["verify", file]).starts_with(b"sound: 5 tokens"));
+    let report = json(&succeed(["verify", "--json", file]));
+    assert_eq!(report["sound"], true);
+    assert_eq!(report["tokens"], 5);
+
+    // The byte is in the middle of token 5's run of fives: surely part of a page that is in use.
+    let mut bytes = fs::read(file).unwrap();
+    let run = bytes
+        .windows(500)
+        .position(|window| window == [5; 500])
+        .expect("token 5 lies in one piece");
+    bytes[run + 250] ^= 1;
+    fs::write(file, bytes).unwrap();
+    let output = common::run(["verify", file]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("corrupt: ")
+    );
+    let output = common::run(["verify", "--json", file]);
+    assert_eq!(output.status.code(), Some(1));
+    let report = json(&output.stdout);
+    assert_eq!(report["sound"], false);
+    assert!(!report["findings"].as_array().unwrap().is_empty());
+    // And the damaged bytes are never printed as good ones.
+    let output = common::run(["get", file, "5"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn what_is_no_database_is_said_to_be_none() {
+    let setup = Setup::new();
+    let text = setup.path("text");
+    fs::write(&text, "just text, though a good deal of it\n".repeat(1000)).unwrap();
+    let text = text.to_str().unwrap();
+    for command in ["ls", "stat", "shell"] {
+        let message = fail(1, [command, text]);
+        assert!(
+            message.contains("not a ShroomDB file") && message.contains("text"),
+            "{command}: {message}"
+        );
+    }
+    fail(1, ["verify", text]);
+    for command in ["ls", "stat", "verify"] {
+        let message = fail(2, [command, &setup.file]);
+        assert!(message.contains("db.shroom"), "{message}");
+        assert!(
+            !setup.path("db.shroom").exists(),
+            "inspection creates nothing"
+        );
+    }
+    fail(2, ["del", &setup.file, "1"]);
+    assert!(!setup.path("db.shroom").exists());
+    let directory = setup.temporary.path().to_str().unwrap();
+    fail(2, ["ls", directory]);
+    fail(2, ["put", directory, "1"]);
+}
+
+#[test]
+fn a_locked_database_is_said_to_be_locked() {
+    let setup = Setup::filled();
+    let mut shell = Shell::start(setup.file.as_ref());
+    assert_eq!(shell.ask("get 9"), "none");
+    for arguments in [
+        &["put", &setup.file, "1"][..],
+        &["ls", &setup.file],
+        &["shell", &setup.file],
+        &["verify", &setup.file],
+    ] {
+        let message = fail(2, arguments);
+        assert!(
+            message.contains("locked") && message.contains("db.shroom"),
+            "{message}"
+        );
+        assert_eq!(message.matches("db.shroom").count(), 1, "{message}");
+    }
+    assert!(shell.finish().success());
+    succeed(["verify", &setup.file]);
+}
+
+#[test]
+fn inspection_leaves_the_file_as_it_is() {
+    let setup = Setup::filled();
+    let before = fs::read(&setup.file).unwrap();
+    for command in [
+        &["ls", &setup.file][..],
+        &["stat", &setup.file],
+        &["verify", &setup.file],
+        &["get", &setup.file, "1"],
+    ] {
+        succeed(command);
+    }
+    assert!(before == fs::read(&setup.file).unwrap());
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    let setup = Setup::filled();
+    let file = &*setup.file;
+    for arguments in [
+        &[][..],
+        &["grow", file],
+        &["get", file],
+        &["get", file, "one"],
+        &["get", file, "-1"],
+        &["put", file, "1", "/no/such/file"],
+        &["ls", file, "--range", "x"],
+        &["del", file],
+    ] {
+        fail(2, arguments);
+    }
+    assert_eq!(run(["--help"]).status.code(), Some(0));
+    assert_eq!(run(["--version"]).status.code(), Some(0));
+}
+
+#[test]
+fn completions_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = String::from_utf8(succeed(["completions", shell])).unwrap();
+        for command in ["import", "export", "verify", "shell"] {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+    fail(2, ["completions", "csh"]);
+}

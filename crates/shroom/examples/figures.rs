@@ -1,0 +1,303 @@
+//! The figures that the project promises, measured on this machine: file sizes, reads beside a hash map, latency of puts,
+//! opening. Run with `cargo run --release -p shroom --example figures [-- NAME...]`.
+//!
+//! Seeds are fixed; sizes are exact and repeat, times vary with the machine: compare within one run.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::hint::black_box;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use shroom::{Db, Options};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// Splitmix64: small, seeded, good enough to pick ids and lengths.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// A length from 8 to 512, uniform in its logarithm.
+    fn length(&mut self) -> usize {
+        let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        (8.0 * 64_f64.powf(unit)) as usize
+    }
+
+    fn fill(&mut self, bytes: &mut Vec<u8>, len: usize) {
+        bytes.clear();
+        while bytes.len() < len {
+            bytes.extend_from_slice(&self.next().to_le_bytes());
+        }
+        bytes.truncate(len);
+    }
+}
+
+const TOKENS: u64 = 1_000_000;
+
+fn random_ids() -> Vec<u64> {
+    let mut random = Random(7);
+    (0..TOKENS).map(|_| random.next()).collect()
+}
+
+fn file_len(path: &Path) -> Result<u64, std::io::Error> {
+    Ok(std::fs::metadata(path)?.len())
+}
+
+/// Loads 16-byte tokens in batches of 1000 and closes; returns the time to load.
+fn load_16(path: &Path, ids: &[u64]) -> Result<Duration, Box<dyn Error>> {
+    let db = Db::create(path)?;
+    let start = Instant::now();
+    for chunk in ids.chunks(1000) {
+        let mut batch = db.batch();
+        for &id in chunk {
+            batch.put(id, &u128::from(Random(id).next()).to_le_bytes());
+        }
+        batch.commit()?;
+    }
+    db.flush()?;
+    let loaded = start.elapsed();
+    db.close()?;
+    Ok(loaded)
+}
+
+fn sizes(dir: &Path) -> Outcome {
+    let dense: Vec<u64> = (0..TOKENS).collect();
+    for (name, ids, limit) in [("dense", dense, 18.5), ("random", random_ids(), 25.0)] {
+        let path = dir.join(format!("{name}.shroom"));
+        let loaded = load_16(&path, &ids)?;
+        let len = file_len(&path)?;
+        let rate = TOKENS as f64 / loaded.as_secs_f64() / 1e6;
+        println!(
+            "16-byte tokens, {name} ids: {:.2} MB, {:.2} B a token (at most {limit}), loaded at {rate:.2} M/s",
+            len as f64 / 1e6,
+            len as f64 / TOKENS as f64
+        );
+        let bulk = dir.join(format!("{name}-bulk.shroom"));
+        let mut sorted = ids;
+        sorted.sort_unstable();
+        let db = Db::create(&bulk)?;
+        let start = Instant::now();
+        db.bulk_load(sorted.iter().map(|&id| (id, u128::from(Random(id).next()).to_le_bytes())))?;
+        let loaded = start.elapsed();
+        db.close()?;
+        let rate = TOKENS as f64 / loaded.as_secs_f64() / 1e6;
+        println!("  bulk load, sorted: {:.2} B a token, {rate:.2} M/s", file_len(&bulk)? as f64 / TOKENS as f64);
+    }
+    for (page_size, limit) in [(4096, 24), (1024, 8)] {
+        let path = dir.join(format!("small-{page_size}.shroom"));
+        let db = Options::new().page_size(page_size).open(&path)?;
+        for id in 0..100 {
+            db.put(id, &[id as u8; 32])?;
+        }
+        db.close()?;
+        println!("100 tokens of 32 bytes, {page_size}-byte pages: {} bytes (at most {limit} KiB)", file_len(&path)?);
+    }
+    Ok(())
+}
+
+fn churn(dir: &Path) -> Outcome {
+    for (name, ids) in [("dense", (0..TOKENS).collect::<Vec<_>>()), ("random", random_ids())] {
+        let path = dir.join(format!("churn-{name}.shroom"));
+        let mut random = Random(11);
+        let mut lengths = vec![0; ids.len()];
+        let mut bytes = Vec::new();
+        let db = Db::create(&path)?;
+        let start = Instant::now();
+        for chunk in (0..ids.len()).collect::<Vec<_>>().chunks(1000) {
+            let mut batch = db.batch();
+            for &index in chunk {
+                lengths[index] = random.length();
+                random.fill(&mut bytes, lengths[index]);
+                batch.put(ids[index], &bytes);
+            }
+            batch.commit()?;
+        }
+        db.flush()?;
+        let loaded = start.elapsed();
+        let start = Instant::now();
+        for _ in 0..2000 {
+            let mut batch = db.batch();
+            for _ in 0..1000 {
+                let index = random.below(TOKENS) as usize;
+                lengths[index] = random.length();
+                random.fill(&mut bytes, lengths[index]);
+                batch.put(ids[index], &bytes);
+            }
+            batch.commit()?;
+        }
+        db.flush()?;
+        let churned = start.elapsed();
+        let open_len = file_len(&path)?;
+        let start = Instant::now();
+        db.close()?;
+        let closed = start.elapsed();
+        let payload: usize = lengths.iter().sum();
+        let len = file_len(&path)?;
+        println!(
+            "churn, {name} ids: load {:.2} M/s, overwrite {:.2} M/s, payload {:.1} MB, file while open {:.3} x, closed {:.3} x ({:.1} B a token over; at most 1.15 x), close {:.2} s",
+            1e-6 * TOKENS as f64 / loaded.as_secs_f64(),
+            2.0 / churned.as_secs_f64(),
+            payload as f64 / 1e6,
+            open_len as f64 / payload as f64,
+            len as f64 / payload as f64,
+            (len as f64 - payload as f64) / TOKENS as f64,
+            closed.as_secs_f64(),
+        );
+        let db = Db::open_read_only(&path)?;
+        let stats = db.stats()?;
+        println!("  {:?}, fragmentation {:.3}", stats.pages, stats.fragmentation);
+    }
+    Ok(())
+}
+
+/// Random gets, interleaved with a hash map's, in rounds; prints medians.
+fn gets(dir: &Path) -> Outcome {
+    for (name, ids) in [("dense", (0..TOKENS).collect::<Vec<_>>()), ("random", random_ids())] {
+        let path = dir.join(format!("get-{name}.shroom"));
+        load_16(&path, &ids)?;
+        let mut map: HashMap<u64, Box<[u8]>> = HashMap::new();
+        for &id in &ids {
+            map.insert(id, u128::from(Random(id).next()).to_le_bytes().into());
+        }
+        let db = Db::open(&path)?;
+        let snapshot = db.snapshot();
+        let mut random = Random(3);
+        let order: Vec<u64> = (0..TOKENS).map(|_| ids[random.below(TOKENS) as usize]).collect();
+        let mut rounds: [Vec<f64>; 4] = Default::default();
+        let measure = |get: &mut dyn FnMut(u64) -> u64| {
+            let start = Instant::now();
+            let mut sum = 0_u64;
+            for &id in &order {
+                sum = sum.wrapping_add(get(id));
+            }
+            black_box(sum);
+            start.elapsed().as_nanos() as f64 / order.len() as f64
+        };
+        let first = |bytes: &[u8]| u64::from(bytes[0]) + u64::from(bytes[15]);
+        for _ in 0..9 {
+            rounds[0].push(measure(&mut |id| first(&map[&id])));
+            rounds[1].push(measure(&mut |id| first(&db.get(id).unwrap().unwrap())));
+            rounds[2].push(measure(&mut |id| first(&snapshot.get(id).unwrap().unwrap())));
+            rounds[3].push(measure(&mut |id| u64::from(db.get(id ^ 1 << 63 | 1 << 62).unwrap().is_some())));
+        }
+        let cold = rounds[1][0];
+        let [map, get, snapshot, absent] = rounds.map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        });
+        println!(
+            "random get, {name} ids: HashMap {map:.0} ns, Db {get:.0} ns ({:.2} x), Snapshot {snapshot:.0} ns ({:.2} x), first round (each page verified) {cold:.0} ns, absent {absent:.0} ns",
+            get / map,
+            snapshot / map
+        );
+        let start = Instant::now();
+        let mut count = 0_u64;
+        let mut sum = 0_u64;
+        for token in db.iter() {
+            let (id, bytes) = token?;
+            sum = sum.wrapping_add(id + bytes.len() as u64);
+            count += 1;
+        }
+        black_box(sum);
+        println!("  scan of {count} tokens: {:.1} M/s", count as f64 / start.elapsed().as_secs_f64() / 1e6);
+    }
+    Ok(())
+}
+
+fn puts(dir: &Path) -> Outcome {
+    let db = Db::create(dir.join("puts.shroom"))?;
+    let mut random = Random(5);
+    let mut bytes = Vec::new();
+    let mut times = Vec::with_capacity(5_000_000);
+    let begin = Instant::now();
+    for _ in 0..5_000_000 {
+        let id = random.below(TOKENS);
+        let len = random.length();
+        random.fill(&mut bytes, len);
+        let start = Instant::now();
+        db.put(id, &bytes)?;
+        times.push(start.elapsed().as_nanos() as u64);
+    }
+    let total = begin.elapsed();
+    times.sort_unstable();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize] as f64 / 1000.0;
+    println!(
+        "5,000,000 random puts of 8 to 512 bytes in {:.1} s: p50 {:.2} us, p99 {:.2} us, p99.9 {:.1} us, p99.99 {:.0} us, max {:.0} us",
+        total.as_secs_f64(),
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(0.9999),
+        at(1.0)
+    );
+    db.close()?;
+    Ok(())
+}
+
+fn durable(dir: &Path) -> Outcome {
+    use std::os::unix::fs::FileExt;
+    let db = Db::create(dir.join("durable.shroom"))?;
+    let bare = std::fs::File::create(dir.join("bare"))?;
+    bare.write_all_at(&[0; 4096], 0)?;
+    bare.sync_all()?;
+    let mut times: [Vec<u128>; 2] = Default::default();
+    for round in 0..1000_u64 {
+        let start = Instant::now();
+        bare.write_all_at(&round.to_le_bytes(), round % 500 * 8)?;
+        bare.sync_data()?;
+        times[0].push(start.elapsed().as_nanos());
+        let start = Instant::now();
+        db.put(round, &[round as u8; 32])?;
+        db.flush()?;
+        times[1].push(start.elapsed().as_nanos());
+    }
+    let [bare, put] = times.map(|mut times| {
+        times.sort_unstable();
+        times[times.len() / 2] as f64 / 1000.0
+    });
+    println!("durable put of 32 bytes, p50: {put:.0} us; bare write and fdatasync: {bare:.0} us ({:.2} x)", put / bare);
+    db.close()?;
+    Ok(())
+}
+
+fn open(dir: &Path) -> Outcome {
+    let path = dir.join("open.shroom");
+    let ids: Vec<u64> = (0..TOKENS).collect();
+    load_16(&path, &ids)?;
+    let mut times = Vec::new();
+    for round in 0..21 {
+        let start = Instant::now();
+        let db = Db::open(&path)?;
+        black_box(db.get(round * 40_000)?.map(|value| value[0]));
+        times.push(start.elapsed().as_micros());
+        db.close()?;
+    }
+    times.sort_unstable();
+    println!("open of {TOKENS} tokens to the first get: median {} us, max {} us", times[10], times[20]);
+    Ok(())
+}
+
+fn main() -> Outcome {
+    let dir = tempfile::tempdir_in(std::env::var_os("SHROOM_DIR").unwrap_or_else(|| ".".into()))?;
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let parts: [(&str, fn(&Path) -> Outcome); 6] =
+        [("sizes", sizes), ("churn", churn), ("gets", gets), ("puts", puts), ("durable", durable), ("open", open)];
+    for (name, part) in parts {
+        if wanted.is_empty() || wanted.iter().any(|want| want == name) {
+            part(dir.path())?;
+        }
+    }
+    Ok(())
+}

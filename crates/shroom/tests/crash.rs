@@ -1,0 +1,231 @@
+//! Crashes: whatever the disk kept, the content is a prefix of history with everything acknowledged in it.
+//!
+//! * K1 A crash at any event, with any part of the unsynced changes lost, torn or reordered, leaves an image that opens.
+//! * K2 Its content is the state after some whole batch, not before the last one acknowledged as durable.
+//! * K3 It is sound, takes writes, and survives a crash of its own recovery.
+
+mod support;
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use shroom::storage::MemoryStorage;
+use shroom::storage::faulty::{CrashPlan, FaultyStorage, Torn};
+use shroom::{Db, Options};
+use support::{Model, Op, Random, Workload, assert_sound, fingerprint, run};
+
+fn options(page_size: u32) -> Options {
+    Options::new()
+        .page_size(page_size)
+        .journal_limit(64 << 10)
+        .background(false)
+}
+
+/// What was done to a storage, by the number of events at which it was done.
+struct History {
+    /// Fingerprint of the state after each operation that may change it; the first is that of the empty database.
+    states: Vec<u64>,
+    /// Number of events when the operation that led to a state began.
+    began: Vec<usize>,
+    /// Number of events when an acknowledgement was given, and the state that it covers.
+    acknowledged: Vec<(usize, usize)>,
+    /// The last state.
+    model: Model,
+}
+
+impl History {
+    fn new(model: Model, events: usize) -> Self {
+        Self {
+            states: vec![model.fingerprint()],
+            began: vec![events],
+            acknowledged: vec![(events, 0)],
+            model,
+        }
+    }
+
+    fn run(&mut self, db: &Db, storage: &FaultyStorage, op: &Op) {
+        let began = storage.events();
+        run(db, op).unwrap_or_else(|error| panic!("{op:?}: {error}"));
+        self.model.apply(op);
+        self.states.push(self.model.fingerprint());
+        self.began.push(began);
+        if op.acknowledges() {
+            self.acknowledge(storage.events());
+        }
+    }
+
+    fn acknowledge(&mut self, events: usize) {
+        self.acknowledged.push((events, self.states.len() - 1));
+    }
+
+    /// The states that a crash after `events` events may leave.
+    fn possible(&self, events: usize) -> std::ops::Range<usize> {
+        let acknowledged = self.acknowledged.iter().rev();
+        let mut acknowledged = acknowledged.filter(|&&(at, _)| at <= events);
+        let first = acknowledged.next().map_or(0, |&(_, state)| state);
+        let last = self.began.iter().rposition(|&began| began <= events);
+        first..last.unwrap_or(0) + 1
+    }
+}
+
+/// Images tried, by all tests of this binary.
+static IMAGES: AtomicU64 = AtomicU64::new(0);
+
+/// Each distinct image that the plans give after `events` events.
+fn images(
+    storage: &FaultyStorage,
+    events: usize,
+    random: &mut Random,
+    seen: &mut HashSet<u64>,
+    random_plans: usize,
+) -> Vec<(CrashPlan, Vec<u8>)> {
+    let unsynced = storage.unsynced_changes(events);
+    let mut plans = vec![CrashPlan::LoseAll, CrashPlan::KeepAll];
+    if unsynced <= 4 {
+        plans.extend((1..(1_u64 << unsynced).saturating_sub(1)).map(CrashPlan::Subset));
+    } else {
+        plans.push(CrashPlan::AllBut(random.below(unsynced as u64) as usize));
+        plans.push(CrashPlan::AllBut(unsynced - 1));
+    }
+    if unsynced > 0 {
+        for index in 0..random_plans {
+            plans.push(CrashPlan::Random {
+                seed: random.next(),
+                torn: [Torn::Sector512, Torn::Page4096, Torn::None][index % 3],
+                reordered: random.below(2) == 0,
+            });
+        }
+    }
+    let mut images = Vec::new();
+    for plan in plans {
+        let image = storage.crash_image(events, &plan);
+        let mut hasher = DefaultHasher::new();
+        (events, &image).hash(&mut hasher);
+        if seen.insert(hasher.finish()) {
+            images.push((plan, image));
+        }
+    }
+    images
+}
+
+/// Opens an image and checks what it holds; returns which state it is.
+fn check(history: &History, events: usize, image: &[u8], page_size: u32, what: &str) -> usize {
+    IMAGES.fetch_add(1, Ordering::Relaxed);
+    let storage = Arc::new(MemoryStorage::from_bytes(image.to_vec()));
+    let db = options(page_size)
+        .open_storage(storage)
+        .unwrap_or_else(|error| panic!("{what}: cannot open: {error}"));
+    let state = find_state(history, events, &db, what);
+    assert_sound(&db);
+    std::mem::forget(db);
+    state
+}
+
+fn find_state(history: &History, events: usize, db: &Db, what: &str) -> usize {
+    let found = fingerprint(db).unwrap_or_else(|error| panic!("{what}: cannot read: {error}"));
+    let possible = history.possible(events);
+    possible
+        .clone()
+        .rev()
+        .find(|&state| history.states[state] == found)
+        .unwrap_or_else(|| {
+            let anywhere = history.states.iter().rposition(|&state| state == found);
+            panic!(
+                "{what}: state {anywhere:?} found, expected {possible:?}")
+        })
+}
+
+/// Writes on after a crash, crashes that again, and closes what is left at last.
+fn go_on(image: &[u8], page_size: u32, workload: &Workload, random: &mut Random, what: &str) {
+    let storage = FaultyStorage::from_image(image.to_vec());
+    let db = options(page_size)
+        .open_storage(Arc::new(storage.clone()))
+        .unwrap_or_else(|error| panic!("{what}: {error}"));
+    let mut history = History::new(Model::read(&db).unwrap(), 0);
+    // What was recovered is as durable as it was; nothing new is acknowledged by opening.
+    for _ in 0..3 + random.below(12) {
+        history.run(&db, &storage, &workload.op(random));
+    }
+    let operations = storage.events();
+    db.close().unwrap_or_else(|error| panic!("{what}: close: {error}"));
+    history.acknowledge(storage.events());
+    let mut seen = HashSet::new();
+    let total = storage.events();
+    let mut places: Vec<usize> = (0..4)
+        .map(|_| random.below(total as u64 + 1) as usize)
+        .collect();
+    places.extend([operations, total]);
+    for events in places {
+        for (plan, image) in images(&storage, events, random, &mut seen, 2) {
+            let what = format!("{what}, then event {events} of {total} {plan:?}");
+            check(&history, events, &image, page_size, &what);
+        }
+    }
+}
+
+fn crash_test(page_size: u32, seed: u64, operations: usize, every: u64, workload: Workload) {
+    let mut random = Random(seed);
+    let storage = FaultyStorage::new();
+    let db = options(page_size)
+        .open_storage(Arc::new(storage.clone()))
+        .unwrap();
+    let mut history = History::new(Model::default(), 0);
+    for _ in 0..operations {
+        history.run(&db, &storage, &workload.op(&mut random));
+    }
+    let closing = storage.events();
+    db.close().unwrap();
+    history.acknowledge(storage.events());
+    let total = storage.events();
+    let mut seen = HashSet::new();
+    let mut reached = BTreeMap::new();
+    for events in 0..=total {
+        if random.below(every) != 0 && events < closing {
+            continue;
+        }
+        for (plan, image) in images(&storage, events, &mut random, &mut seen, 4) {
+            let what = format!("page size {page_size}, seed {seed}, event {events} of {total}, {plan:?}");
+            *reached
+                .entry(check(&history, events, &image, page_size, &what))
+                .or_insert(0) += 1;
+            if random.below(24) == 0 {
+                go_on(&image, page_size, &workload, &mut random, &what);
+            }
+        }
+    }
+    println!(
+        "page size {page_size}, seed {seed}: {operations} operations, {total} events, {} images so far, {} states reached",
+        IMAGES.load(Ordering::Relaxed),
+        reached.len()
+    );
+}
+
+#[test]
+fn small_databases_at_every_event() {
+    for seed in 0..6 {
+        for page_size in [512, 1024, 4096] {
+            let workload = Workload {
+                page_size,
+                ids: 40,
+                value_len_max: 3000,
+                acknowledged: 25,
+            };
+            crash_test(page_size, seed, 50, 1, workload);
+        }
+    }
+}
+
+#[test]
+fn journals_that_fill_and_values_that_bypass_them() {
+    for (seed, page_size) in [(1, 512), (2, 1024), (3, 4096), (4, 65536)] {
+        let workload = Workload {
+            page_size,
+            ids: 60,
+            value_len_max: 90_000,
+            acknowledged: 15,
+        };
+        crash_test(page_size, seed, 60, 2, workload);
+    }
+}

@@ -1,0 +1,330 @@
+//! Bugs that were found, each as the least that shows it.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use shroom::storage::faulty::{CrashPlan, Fault, FaultyStorage, Torn};
+use shroom::storage::{MemoryStorage, Storage, View};
+use shroom::{Db, Error, ErrorKind, Options};
+use support::{Model, Random, assert_sound};
+
+fn options(page_size: u32) -> Options {
+    Options::new()
+        .page_size(page_size)
+        .journal_limit(64 << 10)
+        .background(false)
+}
+
+fn open(storage: &FaultyStorage, page_size: u32) -> Db {
+    options(page_size)
+        .open_storage(Arc::new(storage.clone()))
+        .unwrap()
+}
+
+fn read_image(image: Vec<u8>, page_size: u32) -> Model {
+    let storage = FaultyStorage::from_image(image);
+    let db = open(&storage, page_size);
+    let model = Model::read(&db).unwrap();
+    assert_sound(&db);
+    std::mem::forget(db);
+    model
+}
+
+/// A checkpoint in slices committed the first slice before the journal's buffered frames were in the file: after a crash
+/// half of a batch was there, or a replayed append found its token gone and the database did not open.
+#[test]
+fn a_slice_is_not_committed_before_its_frames() {
+    let storage = FaultyStorage::new();
+    let db = open(&storage, 65536);
+    let tokens = (0..1100_u64).map(|id| (id, vec![id as u8; 10_000]));
+    db.bulk_load(tokens).unwrap();
+    db.append(0, b"appended").unwrap();
+    db.flush().unwrap();
+    let before = Model::read(&db).unwrap();
+    let flushed = storage.events();
+    let mut batch = db.batch();
+    batch.delete(0);
+    for id in (1..1100).step_by(3) {
+        batch.put(id, b"new");
+    }
+    batch.tag(7);
+    batch.commit().unwrap();
+    let after = Model::read(&db).unwrap();
+    db.checkpoint().unwrap();
+    let total = storage.events();
+    let sequence = db.stats().unwrap().checkpoint;
+    assert!(sequence > 4, "the checkpoint had one slice only");
+    for events in flushed..=total {
+        for plan in [CrashPlan::LoseAll, CrashPlan::KeepAll] {
+            let found = read_image(storage.crash_image(events, &plan), 65536);
+            assert!(
+                found == before || found == after,
+                "event {events} of {flushed}..{total}, {plan:?}"
+            );
+        }
+    }
+}
+
+/// A frame written after a crash could be the same, byte for byte, as one that the crash had lost: then the lost one's
+/// successors, still in the area, counted again.
+#[test]
+fn frames_behind_a_torn_one_stay_dead() {
+    let storage = FaultyStorage::new();
+    let db = open(&storage, 512);
+    let empty = storage.events();
+    for id in 1..=3 {
+        db.put(id, &[id as u8; 1000]).unwrap();
+    }
+    db.flush().unwrap();
+    std::mem::forget(db);
+    let total = storage.events();
+    let mut torn = 0;
+    for seed in 0..200 {
+        let plan = CrashPlan::Random {
+            seed,
+            torn: Torn::Sector512,
+            reordered: false,
+        };
+        let image = storage.crash_image(total - 1, &plan);
+        if !read_image(image.clone(), 512).tokens.is_empty() {
+            continue;
+        }
+        torn += 1;
+        let storage = FaultyStorage::from_image(image);
+        let db = open(&storage, 512);
+        db.put(1, &[1; 1000]).unwrap();
+        db.flush().unwrap();
+        std::mem::forget(db);
+        let ids: Vec<u64> = read_image(storage.image(), 512)
+            .tokens
+            .into_keys()
+            .collect();
+        assert_eq!(ids, [1], "seed {seed}");
+    }
+    assert!(torn > 10 && empty < total, "{torn} torn images");
+}
+
+/// Mapping the file after the superblock was written could fail: the file had the new state, the store went on from the
+/// old one and wrote over pages of the new.
+#[test]
+fn a_failing_map_does_not_split_file_and_memory() {
+    for call in 0.. {
+        let storage = FaultyStorage::new();
+        let db = open(&storage, 512);
+        db.put(1, &[1; 3000]).unwrap();
+        db.flush().unwrap();
+        let calls = storage.calls();
+        storage.fail_call(calls + call, Fault::Error(io::ErrorKind::OutOfMemory));
+        let failed = db.checkpoint().is_err();
+        let done = storage.calls() <= calls + call;
+        storage.clear_faults();
+        let mut flushed = 1;
+        for id in 2..40 {
+            if db.put(id, &[id as u8; 3000]).is_err() || db.flush().is_err() {
+                break;
+            }
+            flushed = id;
+        }
+        let found = read_image(storage.image(), 512);
+        for id in 1..=flushed {
+            assert_eq!(
+                found.tokens.get(&id),
+                Some(&vec![id as u8; 3000]),
+                "call {call}, failed: {failed}"
+            );
+        }
+        if done {
+            assert!(call > 5, "the checkpoint makes calls");
+            break;
+        }
+    }
+}
+
+/// A storage whose syncs take a while, so that writers meet a checkpoint that runs.
+#[derive(Debug)]
+struct Slow(MemoryStorage, Duration);
+
+impl Storage for Slow {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, buffer)
+    }
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, bytes)
+    }
+    fn sync(&self) -> io::Result<()> {
+        std::thread::sleep(self.1);
+        self.0.sync()
+    }
+    fn grow(&self, len: u64) -> io::Result<()> {
+        self.0.grow(len)
+    }
+    fn shrink(&self, len: u64) -> io::Result<()> {
+        self.0.shrink(len)
+    }
+    fn punch_hole(&self, offset: u64, len: u64) -> io::Result<bool> {
+        self.0.punch_hole(offset, len)
+    }
+    fn view(&self, len: u64) -> io::Result<View> {
+        self.0.view(len)
+    }
+}
+
+/// An insert that waited for a checkpoint had chosen its id before: another insert took the same one meanwhile.
+#[test]
+fn inserts_that_wait_get_ids_of_their_own() {
+    let storage = Slow(MemoryStorage::new(), Duration::from_millis(3));
+    let db = options(512)
+        .background(true)
+        .open_storage(Arc::new(storage))
+        .unwrap();
+    let ids = Mutex::new(BTreeSet::new());
+    std::thread::scope(|scope| {
+        for thread in 0..4_u8 {
+            let (db, ids) = (&db, &ids);
+            scope.spawn(move || {
+                for _ in 0..150 {
+                    let id = db.insert(&[thread; 3000]).unwrap();
+                    assert!(ids.lock().unwrap().insert(id), "id {id} was given twice");
+                }
+            });
+        }
+    });
+    assert_eq!(db.len().unwrap(), 600);
+}
+
+/// A writer that waited for a checkpoint wrote on after another handle had closed the database.
+#[test]
+fn a_writer_that_waits_notices_the_close() {
+    let storage = Arc::new(Slow(MemoryStorage::new(), Duration::from_millis(5)));
+    for round in 0..10 {
+        let db = options(512)
+            .background(true)
+            .open_storage(storage.clone())
+            .unwrap();
+        let written = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..3_u64)
+                .map(|writer| {
+                    let db = db.clone();
+                    scope.spawn(move || {
+                        let mut written = 0;
+                        loop {
+                            let id = round * 1_000_000 + writer * 100_000 + written;
+                            match db.put(id, &[1; 3000]) {
+                                Ok(()) => written += 1,
+                                Err(Error::Closed) => return written,
+                                Err(error) => panic!("{error}"),
+                            }
+                        }
+                    })
+                })
+                .collect();
+            std::thread::sleep(Duration::from_millis(20));
+            db.clone().close().unwrap();
+            let written = writers.into_iter().map(|writer| writer.join().unwrap());
+            written.sum::<u64>()
+        });
+        drop(db);
+        let db = options(512).open_storage(storage.clone()).unwrap();
+        let ids = round * 1_000_000..(round + 1) * 1_000_000;
+        assert_eq!(db.keys(ids).count() as u64, written, "round {round}");
+        assert_eq!(db.stats().unwrap().journal_bytes, 0, "round {round}");
+        db.close().unwrap();
+    }
+}
+
+/// Dropping the database when its checkpoint found the disk full forgot what was in the journal's buffer.
+#[test]
+fn closing_on_a_full_disk_keeps_what_was_written() {
+    let storage = FaultyStorage::new();
+    let db = open(&storage, 512);
+    db.put(0, b"first").unwrap();
+    db.flush().unwrap();
+    storage.set_capacity(Some(storage.len().unwrap()));
+    for id in 1..=50 {
+        db.put(id, &[id as u8; 1000]).unwrap();
+    }
+    let error = db.close().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Full, "{error}");
+    let found = read_image(storage.crash_image(storage.events(), &CrashPlan::LoseAll), 512);
+    assert_eq!(found.tokens.len(), 51);
+}
+
+/// The checkpoint's thread held the storage, and so the file's lock, for a moment after `close` had returned.
+#[test]
+fn nothing_holds_the_storage_after_close() {
+    for round in 0..100 {
+        let storage = Arc::new(MemoryStorage::new());
+        let db = options(512)
+            .background(true)
+            .open_storage(storage.clone())
+            .unwrap();
+        for id in 0..70 + round % 9 {
+            db.put(id, &[id as u8; 1000]).unwrap();
+        }
+        db.close().unwrap();
+        assert_eq!(Arc::strong_count(&storage), 1, "round {round}");
+    }
+}
+
+/// A process that was killed left a superblock written and not synced. The next one built on it, and a power cut took the
+/// superblock but not what was written over the pages and frames of the one before.
+#[test]
+fn an_unsynced_superblock_is_made_durable_before_it_is_built_on() {
+    // Some call of the checkpoint fails: once the second sync, right after the superblock's write.
+    for call in 0.. {
+        let storage = FaultyStorage::new();
+        let db = open(&storage, 512);
+        for id in 1..=5 {
+            db.put(id, &[id as u8; 1000]).unwrap();
+        }
+        db.flush().unwrap();
+        let acknowledged = Model::read(&db).unwrap();
+        storage.fail_call(storage.calls() + call, Fault::Error(io::ErrorKind::Other));
+        let failed = db.checkpoint().is_err();
+        storage.clear_faults();
+        std::mem::forget(db);
+        go_on_over_unsynced(&storage, &acknowledged);
+        if !failed {
+            assert!(call > 5, "the checkpoint makes calls");
+            break;
+        }
+    }
+}
+
+fn go_on_over_unsynced(storage: &FaultyStorage, acknowledged: &Model) {
+    let opened = storage.events();
+    let db = open(storage, 512);
+    for id in 6..=9 {
+        db.put(id, &[id as u8; 1000]).unwrap();
+    }
+    db.flush().unwrap();
+    std::mem::forget(db);
+    let mut random = Random(1);
+    for events in opened..=storage.events() {
+        let unsynced = storage.unsynced_changes(events);
+        let mut plans = vec![CrashPlan::LoseAll, CrashPlan::KeepAll];
+        plans.extend((0..unsynced).map(CrashPlan::AllBut));
+        plans.extend((0..1_u64 << unsynced.min(8)).map(CrashPlan::Subset));
+        plans.extend((0..20).map(|_| CrashPlan::Random {
+            seed: random.next(),
+            torn: Torn::Sector512,
+            reordered: true,
+        }));
+        for plan in plans {
+            let found = read_image(storage.crash_image(events, &plan), 512);
+            for (id, bytes) in &acknowledged.tokens {
+                assert!(
+                    found.tokens.get(id) == Some(bytes),
+                    "token {id} at event {events}, {plan:?}"
+                );
+            }
+        }
+    }
+}
