@@ -6,6 +6,7 @@
 //! Pages freed by checkpoint N wait in `pending` until N is durable and no base older than N lives.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
 
 use crate::free_runs::FreeRuns;
@@ -49,6 +50,8 @@ impl Allocation {
 
     /// Notes a state that readers may hold.
     pub(crate) fn track(&mut self, base: &Arc<Base>) {
+        // Behind a long-lived reader the dead ones would pile up.
+        self.live.retain(|(_, base)| base.strong_count() > 0);
         self.live.push_back((base.sequence, Arc::downgrade(base)));
     }
 
@@ -61,6 +64,8 @@ impl Allocation {
         {
             self.live.pop_front();
         }
+        // A count is read without ordering; what its last holder did comes before what is done with its pages.
+        fence(Ordering::Acquire);
         self.live
             .front()
             .map_or(u64::MAX, |&(sequence, _)| sequence)
@@ -105,13 +110,19 @@ impl Allocation {
             .sum()
     }
 
-    /// All that is free once no older state is held: `free`, with what is pending.
-    pub(crate) fn with_pending(&self, free: &FreeRuns) -> FreeRuns {
+    /// All that is free once no older state is held: `free`, what is pending, and `freed`. A run that is in two of
+    /// them is given back as the error: a damaged file names a page twice.
+    pub(crate) fn all_free(&self, free: &FreeRuns, freed: &FreeRuns) -> Result<FreeRuns, Run> {
         let mut all = free.clone();
         for run in self.pending.iter().flat_map(|(_, runs)| runs) {
             all.insert(run.first, run.pages);
         }
-        all
+        for (first, pages) in freed.iter() {
+            if !all.try_insert(first, pages) {
+                return Err(Run { first, pages });
+            }
+        }
+        Ok(all)
     }
 
     /// Forgets pending pages from `limit` on: they are cut off.

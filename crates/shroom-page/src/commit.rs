@@ -14,6 +14,7 @@ use crate::allocation::PendingCut;
 use crate::free_runs::{self, FreeRuns};
 use crate::map::{Entry, MapShape, NodeBuilder};
 use crate::snapshot::{Base, Snapshot};
+use crate::storage::View;
 use crate::superblock::{FreePlace, RootEntries, Roots, Run, Superblock};
 use crate::txn::PageTxn;
 use crate::{LogicalPage, PageError, PageRead, Result};
@@ -72,8 +73,10 @@ impl PageTxn<'_> {
             roots,
         };
         let record = self.place_free_record(&mut superblock, &mut freed)?;
+        // After the flip nothing may fail that does not poison.
+        let view = self.store.view(superblock.physical_pages)?;
         self.flip(&superblock)?;
-        self.publish(&superblock, record, &freed)
+        Ok(self.publish(&superblock, view, record, &freed))
     }
 
     fn cut_logical_tail(&mut self) {
@@ -286,10 +289,10 @@ impl PageTxn<'_> {
     fn publish(
         mut self,
         superblock: &Superblock,
+        view: View,
         record: Run,
         freed: &FreeRuns,
-    ) -> Result<Snapshot> {
-        let view = self.store.view(superblock.physical_pages)?;
+    ) -> Snapshot {
         let verified = if self.base.verified.capacity() < u64::from(superblock.physical_pages) {
             Arc::new(self.base.verified.grown(superblock.physical_pages))
         } else {
@@ -319,7 +322,7 @@ impl PageTxn<'_> {
             pages = superblock.physical_pages,
             "checkpoint"
         );
-        Ok(Snapshot { base })
+        Snapshot { base }
     }
 
     /// Moves a page to the lowest free place at the commit, with its bytes unchanged.

@@ -26,30 +26,65 @@ impl FreeRuns {
             .is_some_and(|(&first, &len)| page - first < len)
     }
 
-    /// Adds a run, none of whose pages is in the set.
-    pub(crate) fn insert(&mut self, mut first: u32, len: u32) {
+    /// Whether a page of the run is in the set.
+    pub(crate) fn overlaps(&self, first: u32, len: u32) -> bool {
+        let end = u64::from(first) + u64::from(len);
+        let mut before_end = self.runs.range(..u32::try_from(end).unwrap_or(u32::MAX));
+        before_end
+            .next_back()
+            .is_some_and(|(&run, &run_len)| len > 0 && run + run_len > first)
+    }
+
+    /// Adds a run that this process knows to be outside the set.
+    pub(crate) fn insert(&mut self, first: u32, len: u32) {
+        assert!(self.try_insert(first, len), "page {first} freed twice");
+    }
+
+    /// Adds a run; false, with nothing changed, when one of its pages is in the set or beyond the highest page
+    /// number: what a file claims may be either.
+    #[must_use]
+    pub(crate) fn try_insert(&mut self, mut first: u32, len: u32) -> bool {
+        let Some(mut end) = first.checked_add(len).filter(|_| !self.overlaps(first, len)) else {
+            return false;
+        };
         if len == 0 {
-            return;
+            return true;
         }
         self.pages += u64::from(len);
-        let mut total = len;
-        if let Some((&before, &before_len)) = self.runs.range(..first).next_back() {
-            assert!(before + before_len <= first, "page {first} freed twice");
-            if before + before_len == first {
-                self.runs.remove(&before);
-                first = before;
-                total += before_len;
-            }
+        if let Some((&before, &before_len)) = self.runs.range(..first).next_back()
+            && before + before_len == first
+        {
+            self.runs.remove(&before);
+            first = before;
         }
-        let end = first + total;
-        if let Some((&after, &after_len)) = self.runs.range(first..).next() {
-            assert!(end <= after, "page {after} freed twice");
-            if end == after {
-                self.runs.remove(&after);
-                total += after_len;
-            }
+        if let Some(after_len) = self.runs.remove(&end) {
+            end += after_len;
         }
-        self.runs.insert(first, total);
+        self.runs.insert(first, end - first);
+        true
+    }
+
+    /// The numbers of `lowest..limit` that are not in the set, whose members are all in that range.
+    pub(crate) fn complement(&self, lowest: u32, limit: u32) -> Self {
+        let mut set = Self::default();
+        let mut next = lowest;
+        for (first, end) in self
+            .iter()
+            .map(|(first, len)| (first, first + len))
+            .chain([(limit, limit)])
+        {
+            if first > next {
+                set.insert(next, first - next);
+            }
+            next = next.max(end);
+        }
+        set
+    }
+
+    /// The runs of this set that are not, as they are, in the other.
+    pub(crate) fn runs_not_in(&self, other: &Self) -> impl Iterator<Item = (u32, u32)> {
+        self.iter()
+            .filter(|(first, len)| other.runs.get(first) != Some(len))
     }
 
     /// Takes the lowest page.
@@ -211,6 +246,10 @@ mod tests {
                     0 => if range.clone().all(|page| !model.contains(&page)) {
                         runs.insert(first, len);
                         model.extend(range);
+                    } else {
+                        let before = runs.clone();
+                        prop_assert!(runs.overlaps(first, len) && !runs.try_insert(first, len));
+                        prop_assert_eq!(&runs, &before);
                     },
                     1 => prop_assert_eq!(runs.take_one(), model.pop_first()),
                     2 => {
@@ -231,6 +270,8 @@ mod tests {
                 let pages: Vec<u32> = runs.iter().flat_map(|(first, len)| first..first + len).collect();
                 prop_assert_eq!(pages, model.iter().copied().collect::<Vec<_>>());
                 prop_assert_eq!(runs.pages(), model.len() as u64);
+                let absent = runs.complement(2, 400);
+                prop_assert!((2..400).all(|page| absent.contains(page) != model.contains(&page)));
                 let ends: Vec<_> = runs.iter().collect();
                 prop_assert!(ends.windows(2).all(|pair| pair[0].0 + pair[0].1 < pair[1].0));
             }

@@ -245,6 +245,8 @@ pub(crate) fn recover(
             0
         };
         check_nothing_missing(bytes.bytes(), from, recovery.mark.sequence)?;
+        let stale = stale_epoch(bytes.bytes(), from, recovery.mark.sequence);
+        recovery.epoch = recovery.epoch.max(stale);
     }
     let mut areas: Vec<_> = areas.into_iter().map(Some).collect();
     for area in order {
@@ -276,6 +278,29 @@ fn check_nothing_missing(bytes: &[u8], from: usize, last: u64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Highest epoch of the frames that a crash cut off from the chain. The next filling must have another: a frame written
+/// again, the same byte for byte, would bring those behind it back to life.
+fn stale_epoch(bytes: &[u8], from: usize, last: u64) -> u32 {
+    let frames_max = (bytes.len() / (FRAME_HEADER_LEN + FRAME_ALIGN)) as u64;
+    // As above; out of budget, a header is taken at its word.
+    let mut budget = bytes.len().saturating_mul(4);
+    let mut epoch = 0;
+    for position in (from.next_multiple_of(FRAME_ALIGN)..bytes.len()).step_by(FRAME_ALIGN) {
+        let Some(frame) = Frame::peek(bytes, position) else {
+            continue;
+        };
+        let ahead = frame.sequence.wrapping_sub(last);
+        if ahead == 0 || ahead > frames_max || frame.epoch <= epoch {
+            continue;
+        }
+        budget = budget.saturating_sub(frame.bytes.len());
+        if budget == 0 || frame.is_sound() {
+            epoch = frame.epoch;
+        }
+    }
+    epoch
 }
 
 /// Reads and checks the free record.
@@ -322,8 +347,16 @@ pub(crate) fn read_free_record(
     Ok((physical, logical, run))
 }
 
+/// The state of the file.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) superblock: Superblock,
+    /// Both slots hold it. The second is written once the first is durable.
+    pub(crate) is_durable: bool,
+}
+
 /// Reads both slots and chooses the newest that is sound.
-pub(crate) fn choose_superblock(storage: &dyn Storage) -> Result<Superblock> {
+pub(crate) fn choose_superblock(storage: &dyn Storage) -> Result<Chosen> {
     use crate::PageSize;
     use crate::superblock::{FORMAT_VERSION, SlotError, superblock_len};
 
@@ -336,6 +369,9 @@ pub(crate) fn choose_superblock(storage: &dyn Storage) -> Result<Superblock> {
     let read = |offset: u64, want: usize| -> Result<Vec<u8>> {
         let available = len.saturating_sub(offset).min(want as u64) as usize;
         let mut bytes = vec![0; available];
+        if available == 0 {
+            return Ok(bytes);
+        }
         storage
             .read_at(offset, &mut bytes)
             .map_err(PageError::io("read", offset))?;
@@ -349,9 +385,11 @@ pub(crate) fn choose_superblock(storage: &dyn Storage) -> Result<Superblock> {
         None => PageSize::all().collect(),
     };
     let mut version = None;
+    let mut is_durable = false;
     for size in sizes {
         match Superblock::decode(&read(size.bytes() as u64, superblock_len(size))?) {
             Ok(second) if second.page_size == size => {
+                is_durable = best.as_ref() == Some(&second);
                 if best
                     .as_ref()
                     .is_none_or(|best| best.sequence < second.sequence)
@@ -371,7 +409,10 @@ pub(crate) fn choose_superblock(storage: &dyn Storage) -> Result<Superblock> {
                 found: len,
             })
         } else {
-            Ok(superblock)
+            Ok(Chosen {
+                superblock,
+                is_durable,
+            })
         };
     }
     if let Err(SlotError::Version(found)) = first {

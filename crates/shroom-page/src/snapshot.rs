@@ -102,7 +102,7 @@ impl PageRead for Snapshot {
     }
 
     fn is_allocated(&self, page: LogicalPage) -> Result<bool> {
-        Ok(!self.base.entry(0, page.0)?.is_absent())
+        self.base.is_allocated(page)
     }
 
     fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>> {
@@ -178,15 +178,19 @@ impl Base {
         self.checked(physical, entries, index, page)
     }
 
+    pub(crate) fn is_allocated(&self, page: LogicalPage) -> Result<bool> {
+        Ok(!page.is_none() && !self.entry(0, page.0)?.is_absent())
+    }
+
     pub(crate) fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>> {
+        if first.is_none() || u64::from(first.0) + u64::from(pages) > u64::from(self.logical_pages)
+        {
+            return Err(self.unallocated(first.0));
+        }
         let mut start = 0;
         let mut done = 0;
         while done < pages {
-            let number = first
-                .0
-                .checked_add(done)
-                .ok_or_else(|| self.unallocated(first.0))?;
-            let (entries, index) = self.leaf(number)?;
+            let (entries, index) = self.leaf(first.0 + done)?;
             for index in index..entries.physical.len() {
                 if done == pages {
                     break;
@@ -246,14 +250,28 @@ impl Base {
         index: usize,
         level: u8,
     ) -> Result<Entries<'_>> {
-        let fresh = !self.verified.contains(physical);
-        let page = self.checked(physical, parent, index, LogicalPage::NONE)?;
-        if fresh {
-            map::check_node(page, level, self.fanout)
-                .map_err(|detail| self.bad_node(physical, detail))?;
-        }
+        let page = self.checked_node(physical, parent, index, level)?;
         map::node_entries(page, self.fanout)
             .ok_or_else(|| self.bad_node(physical, "too short".into()))
+    }
+
+    #[inline]
+    fn checked_node(
+        &self,
+        physical: u32,
+        referrer: Entries<'_>,
+        index: usize,
+        level: u8,
+    ) -> Result<&[u8]> {
+        let fresh = !self.verified.contains(physical);
+        let page = self.checked(physical, referrer, index, LogicalPage::NONE)?;
+        if fresh {
+            map::check_node(page, level, self.fanout).map_err(|detail| {
+                self.verified.remove(physical); // to be refused at the next touch too
+                self.bad_node(physical, detail)
+            })?;
+        }
+        Ok(page)
     }
 
     /// The bytes of a physical page, verified against the hash at `index` of its referrer.
@@ -335,18 +353,16 @@ impl Base {
         Ok(Entry::ABSENT)
     }
 
-    /// The entries of node `index` of `level`, when there is such a node.
-    pub(crate) fn node_at(&self, level: u8, index: u32) -> Result<Option<Entries<'_>>> {
-        let entry = self.entry(level + 1, index)?;
-        if entry.is_absent() {
-            return Ok(None);
-        }
-        let offset = u64::from(entry.physical) << self.page_size.shift();
-        let page = self.view.slice(offset, self.page_size.bytes());
-        let entries = page.and_then(|page| map::node_entries(page, self.fanout));
-        entries
-            .map(Some)
-            .ok_or_else(|| self.outside(entry.physical))
+    /// The verified entries of the node that `entry`, of `level + 1`, refers to.
+    pub(crate) fn node_of(&self, entry: &Entry, level: u8) -> Result<Entries<'_>> {
+        let referrer = Entries {
+            physical: &[],
+            hash: std::slice::from_ref(&entry.hash),
+        };
+        // The entries borrow from the view alone, not from the referrer.
+        let page = self.checked_node(entry.physical, referrer, 0, level)?;
+        map::node_entries(page, self.fanout)
+            .ok_or_else(|| self.bad_node(entry.physical, "too short".into()))
     }
 
     pub(crate) fn root_entry(&self, index: usize) -> Entry {

@@ -103,7 +103,14 @@ impl PageStore {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(storage: Arc<dyn Storage>, options: StoreOptions) -> Result<Self> {
-        let superblock = recovery::choose_superblock(&*storage)?;
+        let recovery::Chosen {
+            superblock,
+            is_durable,
+        } = recovery::choose_superblock(&*storage)?;
+        if !options.read_only && !is_durable {
+            // Written by a process that ended before its sync: what is built on it must not outlive it.
+            storage.sync().map_err(PageError::io("sync", 0))?;
+        }
         let view = map_view(&*storage, superblock.page_size, superblock.physical_pages)?;
         let recovery = recovery::recover(&*storage, &view, &superblock)?;
         let verified = VerifiedPages::new(superblock.physical_pages, options.check);

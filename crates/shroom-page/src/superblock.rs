@@ -15,6 +15,8 @@ pub const FORMAT_VERSION: u16 = 1;
 pub(crate) const MAGIC: [u8; 8] = *b"SHROOMDB";
 /// Bytes of a superblock before its tail.
 pub(crate) const HEADER_LEN: usize = 272;
+/// Sequences are below this, so that counting on never overflows.
+pub(crate) const SEQUENCE_LIMIT: u64 = 1 << 63;
 const HASH_START: usize = 24;
 const HASH_END: usize = 56;
 
@@ -57,6 +59,10 @@ impl Run {
 
     pub(crate) fn end(self) -> u64 {
         u64::from(self.first) + u64::from(self.pages)
+    }
+
+    fn overlaps(self, other: Self) -> bool {
+        u64::from(self.first) < other.end() && u64::from(other.first) < self.end()
     }
 }
 
@@ -271,7 +277,11 @@ impl Superblock {
             first: header.free_first.get(),
             pages: header.free_pages.get(),
         };
-        for run in [journal[0], journal[1], free_run] {
+        let runs = [journal[0], journal[1], free_run];
+        for (index, run) in runs.into_iter().enumerate() {
+            if runs[..index].iter().any(|&other| run.overlaps(other)) {
+                return fail(format!("run {run:?} overlaps another"));
+            }
             let absent = run.first == 0 && run.pages == 0;
             if !absent && (run.first < 2 || run.pages == 0 || run.end() > u64::from(physical_pages))
             {
@@ -282,6 +292,9 @@ impl Superblock {
         }
         if physical_pages < 2 || logical_pages == 0 || header.sequence.get() == 0 {
             return fail("a count is zero".into());
+        }
+        if header.sequence.get() >= SEQUENCE_LIMIT || header.drained.get() >= SEQUENCE_LIMIT {
+            return fail("a sequence is too large".into());
         }
         let entries = header.root_entries.get() as usize;
         let free_bytes = header.free_bytes.get() as usize;
@@ -393,6 +406,23 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(Superblock::decode(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn overlapping_runs_and_endless_sequences_are_refused() {
+        let sample = sample(PageSize::DEFAULT);
+        let mut overlapping = sample.clone();
+        overlapping.journal[1] = overlapping.journal[0];
+        let mut last_sequence = sample.clone();
+        last_sequence.sequence = u64::MAX;
+        let mut all_drained = sample;
+        all_drained.drained = u64::MAX;
+        for superblock in [overlapping, last_sequence, all_drained] {
+            assert!(matches!(
+                Superblock::decode(&superblock.encode()),
+                Err(SlotError::Malformed(_))
+            ));
         }
     }
 

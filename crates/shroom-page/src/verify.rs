@@ -82,7 +82,7 @@ impl PageStore {
             walk.visit(base.shape.height, index, base.root_entry(index as usize));
         }
         // The newest superblock may be younger than `base`; its free record is checked when it is the same state.
-        let superblock = recovery::choose_superblock(self.storage())?;
+        let superblock = recovery::choose_superblock(self.storage())?.superblock;
         if superblock.sequence == base.sequence {
             match recovery::read_free_record(self.storage(), &superblock) {
                 Ok((physical, logical, record)) => {

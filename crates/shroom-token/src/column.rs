@@ -84,8 +84,12 @@ impl<'a> Column<'a> {
         };
         // Floating point loses the low bits of large ids; a guess need not be exact.
         let guess = (target as f64 / span.max(1) as f64 * steps as f64) as usize;
+        let guess = guess.min(len - 2);
+        if self.get(guess) <= target && target < self.get(guess + 1) {
+            return guess + 1;
+        }
         let start = guess.saturating_sub(WINDOW_LEN / 2).min(start_max);
-        let found = self.count(target, start, WINDOW_LEN);
+        let found = self.count_window(target, start);
         let below = found == 0 && start > 0;
         let above = found == WINDOW_LEN && start < start_max;
         match below || above {
@@ -124,22 +128,27 @@ impl<'a> Column<'a> {
     /// How many of the `len` values from `start` on are at most `target`.
     #[inline]
     fn count(&self, target: u64, start: usize, len: usize) -> usize {
-        let window = self.bytes.get(start * self.width..).unwrap_or(&[]);
-        let whole = window.len() >= len * self.width + 8;
-        if self.width == 0 || !whole {
-            return (start..start + len)
-                .filter(|index| self.get(*index) <= target)
-                .count();
-        }
-        let chunks = window.windows(8).step_by(self.width).take(len);
-        let values = chunks.map(|chunk| {
-            chunk
-                .first_chunk()
-                .map_or(0, |chunk| u64::from_le_bytes(*chunk))
-        });
-        values
-            .map(|value| usize::from(value & self.mask <= target))
+        (start..start + len)
+            .map(|index| usize::from(self.get(index) <= target))
             .sum()
+    }
+
+    /// How many of the `WINDOW_LEN` values from `start` on are at most `target`.
+    #[inline]
+    fn count_window(&self, target: u64, start: usize) -> usize {
+        let bytes = self.bytes.get(start * self.width..).unwrap_or(&[]);
+        let found = match self.width {
+            1 => count_fixed::<1>(bytes, self.mask, target),
+            2 => count_fixed::<2>(bytes, self.mask, target),
+            3 => count_fixed::<3>(bytes, self.mask, target),
+            4 => count_fixed::<4>(bytes, self.mask, target),
+            5 => count_fixed::<5>(bytes, self.mask, target),
+            6 => count_fixed::<6>(bytes, self.mask, target),
+            7 => count_fixed::<7>(bytes, self.mask, target),
+            8 => count_fixed::<8>(bytes, self.mask, target),
+            _ => None,
+        };
+        found.unwrap_or_else(|| self.count(target, start, WINDOW_LEN))
     }
 
     /// The answer of [`Column::count_up_to`] when it lies in `low..=high`.
@@ -154,6 +163,18 @@ impl<'a> Column<'a> {
         }
         low
     }
+}
+
+/// How many of `WINDOW_LEN` values are at most `target`: known sizes leave no bounds check and no branch in the loop.
+/// `None` when the bytes do not go on far enough for 8-byte loads.
+fn count_fixed<const WIDTH: usize>(bytes: &[u8], mask: u64, target: u64) -> Option<usize> {
+    let bytes = bytes.get(..(WINDOW_LEN - 1) * WIDTH + 8)?;
+    let mut found = 0;
+    for index in 0..WINDOW_LEN {
+        let chunk = bytes.get(index * WIDTH..)?.first_chunk::<8>()?;
+        found += usize::from(u64::from_le_bytes(*chunk) & mask <= target);
+    }
+    Some(found)
 }
 
 /// Appends `values` to `out`, each of `width` bytes.

@@ -35,14 +35,27 @@ fn reads(criterion: &mut Criterion) {
     };
     let mut group = criterion.benchmark_group("get");
     group.bench_function("hash map", |bencher| bencher.iter(|| map[&next()][0]));
-    group.bench_function("dense ids", |bencher| bencher.iter(|| dense.get(next()).unwrap().unwrap()[0]));
-    group.bench_function("random ids", |bencher| bencher.iter(|| random.get(scrambled(next())).unwrap().unwrap()[0]));
+    group.bench_function("dense ids", |bencher| {
+        bencher.iter(|| dense.get(next()).unwrap().unwrap()[0])
+    });
+    group.bench_function("random ids", |bencher| {
+        bencher.iter(|| random.get(scrambled(next())).unwrap().unwrap()[0])
+    });
     let snapshot = dense.snapshot();
-    group.bench_function("snapshot", |bencher| bencher.iter(|| snapshot.get(next()).unwrap().unwrap()[0]));
-    group.bench_function("absent", |bencher| bencher.iter(|| dense.get(TOKENS + next()).unwrap().is_none()));
+    group.bench_function("snapshot", |bencher| {
+        bencher.iter(|| snapshot.get(next()).unwrap().unwrap()[0])
+    });
+    group.bench_function("absent", |bencher| {
+        bencher.iter(|| dense.get(TOKENS + next()).unwrap().is_none())
+    });
     group.finish();
     criterion.bench_function("scan 100,000", |bencher| {
-        bencher.iter(|| dense.iter().map(|token| token.unwrap().1.len()).sum::<usize>());
+        bencher.iter(|| {
+            dense
+                .iter()
+                .map(|token| token.unwrap().1.len())
+                .sum::<usize>()
+        });
     });
 }
 
@@ -52,13 +65,17 @@ fn writes(criterion: &mut Criterion) {
     criterion.bench_function("put", |bencher| {
         bencher.iter(|| {
             number += 1;
-            db.put(scrambled(number) % TOKENS, black_box(&[7; 64])).unwrap();
+            db.put(scrambled(number) % TOKENS, black_box(&[7; 64]))
+                .unwrap();
         });
     });
     criterion.bench_function("bulk load 100,000", |bencher| {
         bencher.iter_batched(
             || Db::in_memory().unwrap(),
-            |db| db.bulk_load((0..TOKENS).map(|id| (id, [id as u8; 16]))).unwrap(),
+            |db| {
+                db.bulk_load((0..TOKENS).map(|id| (id, [id as u8; 16])))
+                    .unwrap()
+            },
             BatchSize::PerIteration,
         );
     });

@@ -89,11 +89,18 @@ fn sizes(dir: &Path) -> Outcome {
         sorted.sort_unstable();
         let db = Db::create(&bulk)?;
         let start = Instant::now();
-        db.bulk_load(sorted.iter().map(|&id| (id, u128::from(Random(id).next()).to_le_bytes())))?;
+        db.bulk_load(
+            sorted
+                .iter()
+                .map(|&id| (id, u128::from(Random(id).next()).to_le_bytes())),
+        )?;
         let loaded = start.elapsed();
         db.close()?;
         let rate = TOKENS as f64 / loaded.as_secs_f64() / 1e6;
-        println!("  bulk load, sorted: {:.2} B a token, {rate:.2} M/s", file_len(&bulk)? as f64 / TOKENS as f64);
+        println!(
+            "  bulk load, sorted: {:.2} B a token, {rate:.2} M/s",
+            file_len(&bulk)? as f64 / TOKENS as f64
+        );
     }
     for (page_size, limit) in [(4096, 24), (1024, 8)] {
         let path = dir.join(format!("small-{page_size}.shroom"));
@@ -102,13 +109,19 @@ fn sizes(dir: &Path) -> Outcome {
             db.put(id, &[id as u8; 32])?;
         }
         db.close()?;
-        println!("100 tokens of 32 bytes, {page_size}-byte pages: {} bytes (at most {limit} KiB)", file_len(&path)?);
+        println!(
+            "100 tokens of 32 bytes, {page_size}-byte pages: {} bytes (at most {limit} KiB)",
+            file_len(&path)?
+        );
     }
     Ok(())
 }
 
 fn churn(dir: &Path) -> Outcome {
-    for (name, ids) in [("dense", (0..TOKENS).collect::<Vec<_>>()), ("random", random_ids())] {
+    for (name, ids) in [
+        ("dense", (0..TOKENS).collect::<Vec<_>>()),
+        ("random", random_ids()),
+    ] {
         let path = dir.join(format!("churn-{name}.shroom"));
         let mut random = Random(11);
         let mut lengths = vec![0; ids.len()];
@@ -157,14 +170,20 @@ fn churn(dir: &Path) -> Outcome {
         );
         let db = Db::open_read_only(&path)?;
         let stats = db.stats()?;
-        println!("  {:?}, fragmentation {:.3}", stats.pages, stats.fragmentation);
+        println!(
+            "  {:?}, fragmentation {:.3}",
+            stats.pages, stats.fragmentation
+        );
     }
     Ok(())
 }
 
 /// Random gets, interleaved with a hash map's, in rounds; prints medians.
 fn gets(dir: &Path) -> Outcome {
-    for (name, ids) in [("dense", (0..TOKENS).collect::<Vec<_>>()), ("random", random_ids())] {
+    for (name, ids) in [
+        ("dense", (0..TOKENS).collect::<Vec<_>>()),
+        ("random", random_ids()),
+    ] {
         let path = dir.join(format!("get-{name}.shroom"));
         load_16(&path, &ids)?;
         let mut map: HashMap<u64, Box<[u8]>> = HashMap::new();
@@ -174,7 +193,9 @@ fn gets(dir: &Path) -> Outcome {
         let db = Db::open(&path)?;
         let snapshot = db.snapshot();
         let mut random = Random(3);
-        let order: Vec<u64> = (0..TOKENS).map(|_| ids[random.below(TOKENS) as usize]).collect();
+        let order: Vec<u64> = (0..TOKENS)
+            .map(|_| ids[random.below(TOKENS) as usize])
+            .collect();
         let mut rounds: [Vec<f64>; 4] = Default::default();
         let measure = |get: &mut dyn FnMut(u64) -> u64| {
             let start = Instant::now();
@@ -189,8 +210,12 @@ fn gets(dir: &Path) -> Outcome {
         for _ in 0..9 {
             rounds[0].push(measure(&mut |id| first(&map[&id])));
             rounds[1].push(measure(&mut |id| first(&db.get(id).unwrap().unwrap())));
-            rounds[2].push(measure(&mut |id| first(&snapshot.get(id).unwrap().unwrap())));
-            rounds[3].push(measure(&mut |id| u64::from(db.get(id ^ 1 << 63 | 1 << 62).unwrap().is_some())));
+            rounds[2].push(measure(&mut |id| {
+                first(&snapshot.get(id).unwrap().unwrap())
+            }));
+            rounds[3].push(measure(&mut |id| {
+                u64::from(db.get(id ^ 1 << 63 | 1 << 62).unwrap().is_some())
+            }));
         }
         let cold = rounds[1][0];
         let [map, get, snapshot, absent] = rounds.map(|mut times| {
@@ -211,7 +236,10 @@ fn gets(dir: &Path) -> Outcome {
             count += 1;
         }
         black_box(sum);
-        println!("  scan of {count} tokens: {:.1} M/s", count as f64 / start.elapsed().as_secs_f64() / 1e6);
+        println!(
+            "  scan of {count} tokens: {:.1} M/s",
+            count as f64 / start.elapsed().as_secs_f64() / 1e6
+        );
     }
     Ok(())
 }
@@ -267,7 +295,10 @@ fn durable(dir: &Path) -> Outcome {
         times.sort_unstable();
         times[times.len() / 2] as f64 / 1000.0
     });
-    println!("durable put of 32 bytes, p50: {put:.0} us; bare write and fdatasync: {bare:.0} us ({:.2} x)", put / bare);
+    println!(
+        "durable put of 32 bytes, p50: {put:.0} us; bare write and fdatasync: {bare:.0} us ({:.2} x)",
+        put / bare
+    );
     db.close()?;
     Ok(())
 }
@@ -285,15 +316,24 @@ fn open(dir: &Path) -> Outcome {
         db.close()?;
     }
     times.sort_unstable();
-    println!("open of {TOKENS} tokens to the first get: median {} us, max {} us", times[10], times[20]);
+    println!(
+        "open of {TOKENS} tokens to the first get: median {} us, max {} us",
+        times[10], times[20]
+    );
     Ok(())
 }
 
 fn main() -> Outcome {
     let dir = tempfile::tempdir_in(std::env::var_os("SHROOM_DIR").unwrap_or_else(|| ".".into()))?;
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let parts: [(&str, fn(&Path) -> Outcome); 6] =
-        [("sizes", sizes), ("churn", churn), ("gets", gets), ("puts", puts), ("durable", durable), ("open", open)];
+    let parts: [(&str, fn(&Path) -> Outcome); 6] = [
+        ("sizes", sizes),
+        ("churn", churn),
+        ("gets", gets),
+        ("puts", puts),
+        ("durable", durable),
+        ("open", open),
+    ];
     for (name, part) in parts {
         if wanted.is_empty() || wanted.iter().any(|want| want == name) {
             part(dir.path())?;

@@ -7,6 +7,7 @@
 //! A batch too large for the journal is merged into the pages directly and committed by a checkpoint.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use shroom_page::{JournalMark, PageError, PageStore};
@@ -26,16 +27,30 @@ const OPERATION_OVERHEAD: usize = 32;
 /// A change asked for, over borrowed bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Write<'a> {
-    Put { id: u64, bytes: &'a [u8] },
-    Append { id: u64, bytes: &'a [u8] },
-    Delete { id: u64 },
-    Tag { value: u64 },
+    Put {
+        id: u64,
+        bytes: &'a [u8],
+    },
+    /// Under the next id, chosen once there is room: whoever waits for a checkpoint lets other writers in.
+    Insert {
+        bytes: &'a [u8],
+    },
+    Append {
+        id: u64,
+        bytes: &'a [u8],
+    },
+    Delete {
+        id: u64,
+    },
+    Tag {
+        value: u64,
+    },
 }
 
 impl Write<'_> {
     fn len(&self) -> usize {
         match self {
-            Self::Put { bytes, .. } | Self::Append { bytes, .. } => {
+            Self::Put { bytes, .. } | Self::Insert { bytes } | Self::Append { bytes, .. } => {
                 bytes.len() + OPERATION_OVERHEAD
             }
             _ => OPERATION_OVERHEAD,
@@ -48,6 +63,8 @@ impl Write<'_> {
 pub(crate) struct Outcome {
     /// Sequence of the journal frame that must be durable for the write to be.
     pub(crate) sequence: u64,
+    /// Id of the token inserted.
+    pub(crate) id: u64,
     /// Length of the token after the last append.
     pub(crate) length: u64,
     /// Whether the last token deleted was there.
@@ -74,6 +91,8 @@ pub(crate) struct Core {
 pub(crate) struct Writer {
     scratch: Vec<u8>,
     pub(crate) draining: Draining,
+    /// The thread that ran the last background checkpoint.
+    pub(crate) thread: Option<JoinHandle<()>>,
     /// Bytes of the active journal area at which the next pause is due, while a checkpoint runs.
     pub(crate) pause_at: u64,
     /// Highest id in use: `None` when not known, `Some(None)` when there is no token.
@@ -120,11 +139,8 @@ impl Core {
             return Err(PageError::Poisoned.into());
         }
         let writer = self.writer();
-        if writer.closed {
-            Err(Error::Closed)
-        } else {
-            Ok(writer)
-        }
+        writer.check_open()?;
+        Ok(writer)
     }
 
     /// Commits changes as one batch.
@@ -148,7 +164,7 @@ impl Core {
         loop {
             let state = self.state.load_full();
             let mut overlay = state.overlay.clone();
-            let mut outcome = Outcome::default();
+            let mut outcome = self.begin_outcome(&mut writer, writes)?;
             let mut scratch = std::mem::take(&mut writer.scratch);
             scratch.clear();
             for write in writes {
@@ -172,7 +188,7 @@ impl Core {
                 continue;
             };
             outcome.sequence = sequence;
-            writer.note_ids(writes);
+            writer.note_ids(writes, outcome.id);
             if fits > 0 {
                 self.state.store(Arc::new(State::new(
                     Arc::clone(&state.base),
@@ -199,6 +215,11 @@ impl Core {
         };
         Ok(match *write {
             Write::Put { id, bytes } => {
+                self.check_length(id, bytes.len() as u64)?;
+                Some(Operation::Put { id, bytes })
+            }
+            Write::Insert { bytes } => {
+                let id = outcome.id;
                 self.check_length(id, bytes.len() as u64)?;
                 Some(Operation::Put { id, bytes })
             }
@@ -234,18 +255,24 @@ impl Core {
         writer: MutexGuard<'g, Writer>,
         writes: &[Write<'_>],
     ) -> Result<Outcome> {
-        // A single large value is not copied on its way.
-        let put = match writes {
-            [Write::Put { id, bytes }] => {
-                self.check_length(*id, bytes.len() as u64)?;
-                Some((*id, *bytes))
+        for write in writes {
+            match *write {
+                Write::Put { id, bytes } => self.check_length(id, bytes.len() as u64)?,
+                // Its id is not chosen yet.
+                Write::Insert { bytes } => self.check_length(0, bytes.len() as u64)?,
+                _ => {}
             }
-            _ => None,
-        };
+        }
         let mut writer = self.drain_all(writer)?;
         let state = self.state.load_full();
         let mut overlay = Overlay::default();
-        let mut outcome = Outcome::default();
+        let mut outcome = self.begin_outcome(&mut writer, writes)?;
+        // A single large value is not copied on its way.
+        let put = match *writes {
+            [Write::Put { id, bytes }] => Some((id, bytes)),
+            [Write::Insert { bytes }] => Some((outcome.id, bytes)),
+            _ => None,
+        };
         for write in writes.iter().filter(|_| put.is_none()) {
             if let Some(operation) = self.resolve(&state, &overlay, write, &mut outcome)? {
                 overlay.apply(operation).map_err(|detail| Error::Journal {
@@ -262,7 +289,7 @@ impl Core {
             Some(put) => self.drain_value(&drain, put)?,
             None => self.drain_atomically(&drain, &overlay)?,
         };
-        writer.note_ids(writes);
+        writer.note_ids(writes, outcome.id);
         outcome.sequence = drain.mark.sequence;
         self.state
             .store(Arc::new(State::new(base, None, Overlay::default())));
@@ -271,20 +298,26 @@ impl Core {
 
     /// Stores a value under the next id above the highest in use.
     pub(crate) fn insert(&self, bytes: &[u8]) -> Result<u64> {
-        let mut writer = self.writable()?;
-        let highest = match writer.highest {
-            Some(highest) => highest,
-            None => crate::iter::Keys(crate::iter::Iter::new(self.state.load_full(), ..))
-                .next_back()
-                .transpose()?,
-        };
-        let id = match highest {
-            None => 0,
-            Some(highest) => highest.checked_add(1).ok_or(Error::IdsExhausted)?,
-        };
-        writer.highest = Some(highest);
-        self.write_locked(writer, &[Write::Put { id, bytes }])?;
-        Ok(id)
+        Ok(self.write(&[Write::Insert { bytes }])?.id)
+    }
+
+    /// The outcome of writes to come: chooses the id of an insert.
+    fn begin_outcome(&self, writer: &mut Writer, writes: &[Write<'_>]) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        if let [Write::Insert { .. }] = writes {
+            let highest = match writer.highest {
+                Some(highest) => highest,
+                None => crate::iter::Keys(crate::iter::Iter::new(self.state.load_full(), ..))
+                    .next_back()
+                    .transpose()?,
+            };
+            writer.highest = Some(highest);
+            outcome.id = match highest {
+                None => 0,
+                Some(highest) => highest.checked_add(1).ok_or(Error::IdsExhausted)?,
+            };
+        }
+        Ok(outcome)
     }
 
     /// Makes everything up to a frame durable.
@@ -313,12 +346,21 @@ impl Core {
 }
 
 impl Writer {
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed {
+            Err(Error::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Keeps the highest id in use, or forgets it.
-    fn note_ids(&mut self, writes: &[Write<'_>]) {
+    fn note_ids(&mut self, writes: &[Write<'_>], inserted: u64) {
         for write in writes {
             let Some(highest) = self.highest else { return };
             self.highest = match *write {
                 Write::Put { id, .. } | Write::Append { id, .. } => Some(highest.max(Some(id))),
+                Write::Insert { .. } => Some(Some(inserted)),
                 Write::Delete { id } if highest == Some(id) => None,
                 _ => Some(highest),
             };

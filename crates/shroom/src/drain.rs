@@ -1,8 +1,8 @@
 //! The checkpoint: merging a frozen overlay into the pages, a slice of the id space at a time.
 //!
 //! * D1 What is drained stays visible: readers see the frozen overlay until the state that contains it is published.
-//! * D2 The journal frames of an overlay are released only by the commit that contains its last slice; a crash
-//!   before replays them over whatever slices are in, which changes nothing.
+//! * D2 The journal frames of an overlay are durable before the commit of its first slice of several, and released only by
+//!   the commit that contains its last; a crash before replays them over whatever slices are in, which changes nothing.
 //! * D3 When a checkpoint runs depends on bytes written and calls made, never on time.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -58,6 +58,7 @@ impl Core {
         len: usize,
     ) -> Result<MutexGuard<'g, Writer>> {
         let mut writer = self.wait_for_drain(writer)?;
+        writer.check_open()?;
         if !self.store.journal_fits(len) {
             self.make_areas(&mut writer, len)?;
             return Ok(writer);
@@ -159,7 +160,10 @@ impl Core {
             .name("shroom-checkpoint".into())
             .spawn(work)
         {
-            Ok(_) => Ok(()),
+            Ok(thread) => {
+                writer.thread = Some(thread);
+                Ok(())
+            }
             Err(_) => self.drain_now(writer, drain),
         }
     }
@@ -208,6 +212,7 @@ impl Core {
         writer: MutexGuard<'g, Writer>,
     ) -> Result<MutexGuard<'g, Writer>> {
         let mut writer = self.wait_for_drain(writer)?;
+        writer.check_open()?;
         if self.freeze() {
             self.drain_now(
                 &mut writer,
@@ -245,6 +250,9 @@ impl Core {
             let last = edits.peek().is_none();
             if last {
                 drain.finish(&mut txn, &mut roots, frozen.tag)?;
+            } else {
+                // Should the rest not follow, its frames must.
+                self.sync(drain.mark.sequence)?;
             }
             publish(Arc::new(Base::new(txn.commit(roots)?)?), last);
             if last {
@@ -317,7 +325,20 @@ impl Core {
         if self.store.is_poisoned() {
             return Err(PageError::Poisoned.into());
         }
+        let closed = self.close_locked(writer);
+        if closed.is_err() && !self.store.is_poisoned() {
+            // What no checkpoint could take stays in the journal.
+            self.sync(self.mark().sequence)?;
+        }
+        closed
+    }
+
+    fn close_locked(&self, writer: MutexGuard<'_, Writer>) -> Result<()> {
         let mut writer = self.wait_for_drain(writer)?;
+        if let Some(thread) = writer.thread.take() {
+            // It is past its last use of the lock, and lets go of the storage, and so of the file's lock, as it ends.
+            drop(thread.join());
+        }
         let areas = self.store.journal_pages();
         if !self.freeze() && areas == [0; 2] && self.store.snapshot().sequence() == self.opened_at {
             return Ok(());

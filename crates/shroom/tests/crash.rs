@@ -132,8 +132,7 @@ fn find_state(history: &History, events: usize, db: &Db, what: &str) -> usize {
         .find(|&state| history.states[state] == found)
         .unwrap_or_else(|| {
             let anywhere = history.states.iter().rposition(|&state| state == found);
-            panic!(
-                "{what}: state {anywhere:?} found, expected {possible:?}")
+            panic!("{what}: state {anywhere:?} found, expected {possible:?}")
         })
 }
 
@@ -149,7 +148,8 @@ fn go_on(image: &[u8], page_size: u32, workload: &Workload, random: &mut Random,
         history.run(&db, &storage, &workload.op(random));
     }
     let operations = storage.events();
-    db.close().unwrap_or_else(|error| panic!("{what}: close: {error}"));
+    db.close()
+        .unwrap_or_else(|error| panic!("{what}: close: {error}"));
     history.acknowledge(storage.events());
     let mut seen = HashSet::new();
     let total = storage.events();
@@ -186,7 +186,8 @@ fn crash_test(page_size: u32, seed: u64, operations: usize, every: u64, workload
             continue;
         }
         for (plan, image) in images(&storage, events, &mut random, &mut seen, 4) {
-            let what = format!("page size {page_size}, seed {seed}, event {events} of {total}, {plan:?}");
+            let what =
+                format!("page size {page_size}, seed {seed}, event {events} of {total}, {plan:?}");
             *reached
                 .entry(check(&history, events, &image, page_size, &what))
                 .or_insert(0) += 1;

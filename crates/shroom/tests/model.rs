@@ -196,7 +196,10 @@ impl Bench {
             };
             let token = token.transpose().unwrap();
             assert_eq!(key.transpose().unwrap(), expected.map(|(&id, _)| id));
-            assert_eq!(token.as_ref().map(|&(id, _)| id), expected.map(|(&id, _)| id));
+            assert_eq!(
+                token.as_ref().map(|&(id, _)| id),
+                expected.map(|(&id, _)| id)
+            );
             let (Some((id, bytes)), Some((_, expected))) = (token, expected) else {
                 break;
             };

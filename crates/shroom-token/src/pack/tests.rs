@@ -103,8 +103,12 @@ fn slack_is_short_and_zero() {
         Err(PackFlaw::Slack { got: 3 })
     ));
     bytes.push(0);
+    let check = Pack::parse(&bytes).unwrap().check(INLINE_LEN_MAX);
+    assert!(matches!(check, Err(PackFlaw::Slack { got: 4 })));
+    let mut uniform = inline(&[(7, b"a"), (8, b"b")]);
+    uniform.extend_from_slice(&[0; 4]);
     assert!(matches!(
-        Pack::parse(&bytes),
+        Pack::parse(&uniform),
         Err(PackFlaw::Slack { got: 4 })
     ));
 }
