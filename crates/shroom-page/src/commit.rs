@@ -17,7 +17,7 @@ use crate::snapshot::{Base, Snapshot};
 use crate::storage::View;
 use crate::superblock::{FreePlace, RootEntries, Roots, Run, Superblock};
 use crate::txn::PageTxn;
-use crate::{LogicalPage, PageError, PageRead, Result};
+use crate::{LogicalPage, PageError, PageRead, PhysicalPage, Result};
 
 /// Free tail that a checkpoint leaves, besides an eighth of the file: cutting and growing again costs more.
 const TAIL_SLACK_PAGES: u32 = 256;
@@ -31,17 +31,28 @@ pub(crate) fn hash_pages(bytes: &[u8], page_len: usize) -> impl Iterator<Item = 
         .map(|page| *blake3::hash(page).as_bytes())
 }
 
+#[cold]
+fn used_twice(run: Run) -> PageError {
+    PageError::Corrupt {
+        what: "page allocation",
+        physical: PhysicalPage(run.first),
+        detail: format!("{run:?} is not within the file, or is in use twice, or in use and free"),
+    }
+}
+
 impl PageTxn<'_> {
     /// Makes the changes durable and visible to later snapshots, atomically, together with `roots`.
     ///
     /// # Errors
     /// On an error before the superblock is written, nothing has changed and the store goes on. When a sync or
     /// the superblock's write fails the store is poisoned: which state the file holds is known after reopening.
+    /// [`PageError::Misuse`] when the mark given to [`set_drained`](Self::set_drained) is behind an earlier one.
     ///
     /// # Panics
     /// When a run was allocated and not written: the caller's bug.
     pub fn commit(mut self, roots: Roots) -> Result<Snapshot> {
         assert!(self.all_written(), "a run was allocated but not written");
+        self.check_drained()?;
         self.spill()?;
         let mut freed = FreeRuns::default();
         self.cut_logical_tail();
@@ -52,12 +63,12 @@ impl PageTxn<'_> {
         )?;
         let updates = self.page_updates(&mut freed)?;
         let root = self.rewrite_map(updates, &shape, &mut freed)?;
-        let journal = self.place_journal(&mut freed)?;
         let (drained, chain) = self
             .drained
             .unwrap_or((self.writer.drained, self.writer.chain));
+        let journal = self.place_journal(drained, &mut freed)?;
         if !self.writer.record.is_empty() {
-            freed.insert(self.writer.record.first, self.writer.record.pages);
+            self.release(&mut freed, self.writer.record)?;
         }
         let mut superblock = Superblock {
             page_size: self.page_size(),
@@ -79,6 +90,30 @@ impl PageTxn<'_> {
         Ok(self.publish(&superblock, view, record, &freed))
     }
 
+    fn check_drained(&self) -> Result<()> {
+        match self.drained {
+            Some((sequence, _)) if sequence < self.writer.drained => Err(PageError::Misuse {
+                what: "drained",
+                detail: format!(
+                    "frame {sequence}, but frames up to {} are drained already",
+                    self.writer.drained
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes pages of the base that the new state does not reach. A damaged file may name a page twice, or a free one.
+    fn release(&self, freed: &mut FreeRuns, run: Run) -> Result<()> {
+        let within = run.first >= 2 && run.end() <= u64::from(self.base.physical_pages);
+        let free = &self.writer.allocation.free.physical;
+        if within && !free.overlaps(run.first, run.pages) && freed.try_insert(run.first, run.pages)
+        {
+            return Ok(());
+        }
+        Err(used_twice(run))
+    }
+
     fn cut_logical_tail(&mut self) {
         let last = self.free.logical.iter().next_back();
         if let Some((first, _)) =
@@ -94,10 +129,7 @@ impl PageTxn<'_> {
         let mut updates = std::mem::take(&mut self.placed);
         updates.extend(self.removed.iter().map(|&page| (page, Entry::ABSENT)));
         for &logical in updates.keys() {
-            let old = self.base.entry(0, logical)?;
-            if !old.is_absent() {
-                freed.insert(old.physical, 1);
-            }
+            self.release_entry(freed, &self.base.entry(0, logical)?)?;
         }
         Ok(updates)
     }
@@ -111,6 +143,10 @@ impl PageTxn<'_> {
     ) -> Result<RootEntries> {
         let base = Arc::clone(&self.base);
         let fanout = base.fanout as u32;
+        for page in std::mem::take(&mut self.touched) {
+            let entry = base.entry(0, page)?;
+            updates.entry(page).or_insert(entry);
+        }
         for level in 0..shape.height {
             if level == base.shape.height {
                 // The map grows: what was the root becomes pages of this level.
@@ -132,7 +168,7 @@ impl PageTxn<'_> {
                 let old_entries = if old.is_absent() {
                     None
                 } else {
-                    base.node_at(level, node)?
+                    Some(base.node_of(&old, level)?)
                 };
                 let mut builder = NodeBuilder::new(base.fanout, old_entries);
                 while let Some((index, entry)) =
@@ -140,9 +176,7 @@ impl PageTxn<'_> {
                 {
                     builder.set((index % fanout) as usize, entry);
                 }
-                if !old.is_absent() {
-                    freed.insert(old.physical, 1);
-                }
+                self.release_entry(freed, &old)?;
                 parents.insert(node, self.write_node(&builder, level)?);
             }
             updates = parents;
@@ -178,29 +212,58 @@ impl PageTxn<'_> {
     /// When the map gets lower, its pages above the new root are free.
     fn free_upper_levels(&mut self, shape: &MapShape, freed: &mut FreeRuns) -> Result<()> {
         let base = Arc::clone(&self.base);
-        for level in shape.height + 1..=base.shape.height {
-            let nodes = base
-                .logical_pages
-                .div_ceil(base.shape.spans[usize::from(level)]);
-            for index in 0..nodes {
-                let entry = base.entry(level, index)?;
-                if !entry.is_absent() {
-                    freed.insert(entry.physical, 1);
-                }
+        for index in 0..base.root_physical.len() {
+            self.free_above(
+                shape.height,
+                base.shape.height,
+                &base.root_entry(index),
+                freed,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Frees the map page that `entry` of `level` refers to, and those below it down to the entries of level `floor`.
+    fn free_above(&self, floor: u8, level: u8, entry: &Entry, freed: &mut FreeRuns) -> Result<()> {
+        if level <= floor || entry.is_absent() {
+            return Ok(());
+        }
+        // Noted before going down: each page is visited once, whatever a damaged map says.
+        self.release_entry(freed, entry)?;
+        if level - 1 > floor {
+            let entries = self.base.node_of(entry, level - 1)?;
+            for index in 0..self.base.fanout {
+                self.free_above(floor, level - 1, &entries.get(index), freed)?;
             }
         }
         Ok(())
     }
 
+    fn release_entry(&self, freed: &mut FreeRuns, entry: &Entry) -> Result<()> {
+        if entry.is_absent() {
+            return Ok(());
+        }
+        self.release(
+            freed,
+            Run {
+                first: entry.physical,
+                pages: 1,
+            },
+        )
+    }
+
     /// New journal areas, written with zeros, so that a frame only ever overwrites allocated blocks.
-    fn place_journal(&mut self, freed: &mut FreeRuns) -> Result<[Run; 2]> {
+    fn place_journal(&mut self, drained: u64, freed: &mut FreeRuns) -> Result<[Run; 2]> {
         let mut areas = self.writer.journal;
         for (index, area) in areas.iter_mut().enumerate() {
             let Some(pages) = self.areas[index] else {
                 continue;
             };
+            if !self.store.journal_retire(index, drained)? {
+                continue;
+            }
             if !area.is_empty() {
-                freed.insert(area.first, area.pages);
+                self.release(freed, *area)?;
             }
             *area = Run::default();
             if pages > 0 {
@@ -220,11 +283,11 @@ impl PageTxn<'_> {
         let room = Superblock::inline_room(superblock.page_size, superblock.root.physical.len());
         let page_len = superblock.page_size.bytes();
         let mut run = Run::default();
-        let len = free_runs::encode_record(&self.all_free(freed), &self.free.logical).len();
+        let len = free_runs::encode_record(&self.all_free(freed)?, &self.free.logical).len();
         if len > room {
             run = self.take_physical_run((len + RECORD_SLACK_BYTES).div_ceil(page_len) as u32)?;
         }
-        let mut all = self.all_free(freed);
+        let mut all = self.all_free(freed)?;
         self.cut_tail(&mut all, freed);
         superblock.physical_pages = self.free.physical_pages;
         let mut record = free_runs::encode_record(&all, &self.free.logical);
@@ -233,6 +296,10 @@ impl PageTxn<'_> {
             return Ok(run);
         }
         let (bytes, hash) = (record.len() as u32, *blake3::hash(&record).as_bytes());
+        assert!(
+            record.len() <= run.pages as usize * page_len,
+            "the free record outgrew its pages"
+        );
         record.resize(run.pages as usize * page_len, 0);
         self.store.write(
             u64::from(run.first) << superblock.page_size.shift(),
@@ -243,12 +310,11 @@ impl PageTxn<'_> {
     }
 
     /// Pages that the new state does not reach.
-    fn all_free(&self, freed: &FreeRuns) -> FreeRuns {
-        let mut all = self.writer.allocation.with_pending(&self.free.physical);
-        for (first, len) in freed.iter() {
-            all.insert(first, len);
-        }
-        all
+    fn all_free(&self, freed: &FreeRuns) -> Result<FreeRuns> {
+        let allocation = &self.writer.allocation;
+        allocation
+            .all_free(&self.free.physical, freed)
+            .map_err(used_twice)
     }
 
     /// Leaves the free tail out of the new state, when it is large or the store is being trimmed. The file itself is cut

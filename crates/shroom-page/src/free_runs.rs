@@ -44,7 +44,10 @@ impl FreeRuns {
     /// number: what a file claims may be either.
     #[must_use]
     pub(crate) fn try_insert(&mut self, mut first: u32, len: u32) -> bool {
-        let Some(mut end) = first.checked_add(len).filter(|_| !self.overlaps(first, len)) else {
+        let Some(mut end) = first
+            .checked_add(len)
+            .filter(|_| !self.overlaps(first, len))
+        else {
             return false;
         };
         if len == 0 {

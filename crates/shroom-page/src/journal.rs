@@ -49,6 +49,8 @@ pub(crate) struct Area {
     pub(crate) busy: bool,
     /// Sequence of the last frame in it.
     pub(crate) last: u64,
+    /// A commit under way replaces it.
+    retired: bool,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +77,7 @@ impl Journal {
             run: runs[index],
             busy: recovery.live[index].is_some(),
             last: recovery.live[index].unwrap_or(0),
+            retired: false,
         };
         Self {
             areas: [area(0), area(1)],
@@ -117,6 +120,7 @@ impl Journal {
             let area = &mut self.areas[index];
             let moved = area.run != run;
             area.run = run;
+            area.retired = false;
             if area.busy && area.last <= drained {
                 area.busy = false;
                 if self.active == Some(index) {
@@ -125,13 +129,17 @@ impl Journal {
                     self.buffer.clear();
                 }
             }
-            debug_assert!(
+            assert!(
                 !(moved && area.busy),
                 "an area with live frames was replaced"
             );
-            if moved && self.active == Some(index) {
-                self.active = None;
-            }
+        }
+    }
+
+    /// A commit that was to replace areas failed.
+    pub(crate) fn keep_retired(&mut self) {
+        for area in &mut self.areas {
+            area.retired = false;
         }
     }
 }
@@ -146,9 +154,16 @@ impl PageStore {
     /// fit in what is left of the area, or none is active ([`journal_rotate`](Self::journal_rotate)).
     ///
     /// # Errors
-    /// I/O errors when buffered frames were written out; the store is then poisoned.
+    /// I/O errors when buffered frames were written out; the store is then poisoned. [`PageError::Misuse`] for an
+    /// empty payload, or one of 4 GiB and more.
     pub fn journal_append(&self, payload: &[u8]) -> Result<Option<u64>> {
         self.check_writable()?;
+        if payload.is_empty() || u32::try_from(payload.len()).is_err() {
+            return Err(PageError::Misuse {
+                what: "journal payload",
+                detail: format!("{} bytes, expected 1 to {}", payload.len(), u32::MAX),
+            });
+        }
         let mut journal = self.journal();
         let Some(active) = journal.active else {
             return Ok(None);
@@ -176,7 +191,8 @@ impl PageStore {
         let mut journal = self.journal();
         let next = (0..2).find(|&area| {
             let state = journal.areas[area];
-            !state.busy && !state.run.is_empty() && journal.active != Some(area)
+            let usable = !state.busy && !state.retired && !state.run.is_empty();
+            usable && journal.active != Some(area)
         });
         let Some(next) = next else { return Ok(false) };
         self.write_buffer(&mut journal)?;
@@ -250,6 +266,24 @@ impl PageStore {
         self.sync()?;
         self.synced.fetch_max(reached, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// Sets an area aside that a commit replaces: no frame goes to it from now on. False, with nothing done, when it
+    /// holds frames after `drained`.
+    pub(crate) fn journal_retire(&self, index: usize, drained: u64) -> Result<bool> {
+        let mut journal = self.journal();
+        let area = journal.areas[index];
+        if area.busy && area.last > drained {
+            return Ok(false);
+        }
+        if journal.active == Some(index) {
+            // Should the commit fail, these frames still count.
+            self.write_buffer(&mut journal)?;
+            journal.active = None;
+            journal.position = 0;
+        }
+        journal.areas[index].retired = true;
+        Ok(true)
     }
 
     fn write_buffer(&self, journal: &mut Journal) -> Result<()> {

@@ -2,19 +2,21 @@
 //!
 //! * V1 The recovered frames continue the superblock's chain without a gap.
 //! * V2 A later frame that says more was synced than was recovered means damage, never a silent loss.
+//! * V3 What is handed out is a copy: the areas are written again, and may be cut off, while it is read.
 //!
-//! Every walk is bounded by the areas' sizes, and memory does not depend on them when the storage is mapped.
+//! Every walk is bounded by the areas' sizes, and memory by the frames that count.
 
 use crate::free_runs::FreeRuns;
 use crate::journal::{FRAME_ALIGN, FRAME_HEADER_LEN, JournalMark, frame_checksum};
 use crate::storage::{Storage, View};
-use crate::superblock::{FreePlace, Run, Superblock};
+use crate::superblock::{FreePlace, Run, SEQUENCE_LIMIT, Superblock};
 use crate::{PageError, PhysicalPage, Result, free_runs};
 
 /// Frames that were committed after the last checkpoint, oldest first.
 #[derive(Debug, Default)]
 pub struct RecoveredFrames {
-    areas: Vec<AreaBytes>,
+    /// The live part of each area that has one.
+    areas: Vec<Vec<u8>>,
 }
 
 impl RecoveredFrames {
@@ -22,10 +24,7 @@ impl RecoveredFrames {
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
         self.areas
             .iter()
-            .flat_map(|area| Frames {
-                bytes: area.bytes(),
-                position: 0,
-            })
+            .flat_map(|bytes| Frames { bytes, position: 0 })
             .map(|frame| {
                 let payload = &frame.bytes[FRAME_HEADER_LEN..];
                 (frame.sequence, payload)
@@ -38,25 +37,21 @@ impl RecoveredFrames {
     }
 }
 
-/// The live part of an area.
+/// An area as it is at open: in the mapping where there is one, so that what is not live is not copied.
 #[derive(Debug)]
-enum AreaBytes {
-    Mapped { view: View, offset: u64, len: usize },
+enum AreaBytes<'a> {
+    Mapped(&'a [u8]),
     Copied(Vec<u8>),
 }
 
-impl AreaBytes {
-    fn read(storage: &dyn Storage, view: &View, offset: u64, len: u64) -> Result<Self> {
+impl<'a> AreaBytes<'a> {
+    fn read(storage: &dyn Storage, view: &'a View, offset: u64, len: u64) -> Result<Self> {
         let len = usize::try_from(len).map_err(|_| PageError::Misuse {
             what: "journal area",
             detail: format!("{len} bytes do not fit in memory here"),
         })?;
-        if view.slice(offset, len).is_some() {
-            return Ok(Self::Mapped {
-                view: view.clone(),
-                offset,
-                len,
-            });
+        if let Some(bytes) = view.slice(offset, len) {
+            return Ok(Self::Mapped(bytes));
         }
         let mut bytes = vec![0; len];
         storage
@@ -67,15 +62,8 @@ impl AreaBytes {
 
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Mapped { view, offset, len } => view.slice(*offset, *len).unwrap_or_default(),
+            Self::Mapped(bytes) => bytes,
             Self::Copied(bytes) => bytes,
-        }
-    }
-
-    fn truncate(&mut self, end: usize) {
-        match self {
-            Self::Mapped { len, .. } => *len = end,
-            Self::Copied(bytes) => bytes.truncate(end),
         }
     }
 }
@@ -138,18 +126,19 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// The unbroken run of frames at the start of an area.
+/// The unbroken run of frames at the start of an area, without those up to the drained one when that is among them.
 #[derive(Clone, Copy, Debug)]
 struct Scan {
     first: u64,
     previous: u64,
     last: JournalMark,
+    start: usize,
     end: usize,
     synced: u64,
     epoch: u32,
 }
 
-fn scan(bytes: &[u8]) -> Option<Scan> {
+fn scan(bytes: &[u8], drained: JournalMark) -> Option<Scan> {
     let mut scan: Option<Scan> = None;
     let mut frames = Frames { bytes, position: 0 };
     while let Some(frame) = frames.next() {
@@ -157,7 +146,7 @@ fn scan(bytes: &[u8]) -> Option<Scan> {
             frame.previous == scan.last.chain
                 && Some(frame.sequence) == scan.last.sequence.checked_add(1)
                 && frame.epoch == scan.epoch
-        });
+        }) && frame.sequence < SEQUENCE_LIMIT;
         if !continues || !frame.is_sound() {
             break;
         }
@@ -169,16 +158,23 @@ fn scan(bytes: &[u8]) -> Option<Scan> {
             first: frame.sequence,
             previous: frame.previous,
             last,
+            start: 0,
             end: 0,
             synced: 0,
             epoch: frame.epoch,
         });
-        scan = Some(Scan {
+        let mut next = Scan {
             last,
             end: frames.position.min(bytes.len()),
             synced: start.synced.max(frame.synced),
             ..start
-        });
+        };
+        if last == drained {
+            next.first = last.sequence + 1;
+            next.previous = last.chain;
+            next.start = next.end;
+        }
+        scan = Some(next);
     }
     scan
 }
@@ -219,7 +215,7 @@ pub(crate) fn recover(
             u64::from(run.first) << shift,
             u64::from(run.pages) << shift,
         )?;
-        areas.push((scan(bytes.bytes()), bytes));
+        areas.push((scan(bytes.bytes(), recovery.mark), bytes));
     }
     let mut order = Vec::new();
     for _ in 0..2 {
@@ -227,6 +223,7 @@ pub(crate) fn recover(
             scan.is_some_and(|scan| {
                 Some(scan.first) == recovery.mark.sequence.checked_add(1)
                     && scan.previous == recovery.mark.chain
+                    && scan.start < scan.end
             })
         });
         let Some((area, scan)) = next.and_then(|area| Some((area, areas[area].0?))) else {
@@ -248,11 +245,12 @@ pub(crate) fn recover(
         let stale = stale_epoch(bytes.bytes(), from, recovery.mark.sequence);
         recovery.epoch = recovery.epoch.max(stale);
     }
-    let mut areas: Vec<_> = areas.into_iter().map(Some).collect();
+    // A frame cannot know of a later one that it is durable.
+    recovery.synced = recovery.synced.min(recovery.mark.sequence);
     for area in order {
-        if let Some((Some(scan), mut bytes)) = areas[area].take() {
-            bytes.truncate(scan.end);
-            recovery.frames.areas.push(bytes);
+        if let (Some(scan), bytes) = &areas[area] {
+            let live = bytes.bytes().get(scan.start..scan.end).unwrap_or_default();
+            recovery.frames.areas.push(live.to_vec());
         }
     }
     Ok(recovery)
@@ -337,7 +335,7 @@ pub(crate) fn read_free_record(
         .chain([run])
         .filter(|used| !used.is_empty())
     {
-        if (used.first..used.first + used.pages).any(|page| physical.contains(page)) {
+        if physical.overlaps(used.first, used.pages) {
             return Err(corrupt(
                 run,
                 format!("calls pages of the run {used:?} free, which is in use"),
@@ -390,12 +388,12 @@ pub(crate) fn choose_superblock(storage: &dyn Storage) -> Result<Chosen> {
         match Superblock::decode(&read(size.bytes() as u64, superblock_len(size))?) {
             Ok(second) if second.page_size == size => {
                 is_durable = best.as_ref() == Some(&second);
-                if best
+                let newer = best
                     .as_ref()
-                    .is_none_or(|best| best.sequence < second.sequence)
-                {
-                    best = Some(second);
-                }
+                    .is_none_or(|best| best.sequence < second.sequence);
+                best = if newer { Some(second) } else { best };
+                // Larger sizes would look into pages, where a user may have stored a database.
+                break;
             }
             Err(SlotError::Version(found)) => version = Some(found),
             _ => {}

@@ -29,6 +29,9 @@ pub struct PageStore {
     pub(crate) synced: AtomicU64,
     /// Held by the thread that syncs the journal.
     pub(crate) sync_turn: Mutex<()>,
+    /// Held during each sync. A system reports a failed write-back to one of two syncs that overlap, and success
+    /// to the other: one after the other, the second finds the store poisoned.
+    sync_gate: Mutex<()>,
     poisoned: AtomicBool,
     recovered: Mutex<RecoveredFrames>,
 }
@@ -126,6 +129,9 @@ impl PageStore {
             (free.physical, free.logical, record) =
                 recovery::read_free_record(&*storage, &superblock)?;
         }
+        if !options.read_only && !is_durable {
+            mend_slots(&*storage, &superblock)?;
+        }
         let mut allocation = Allocation::new(free);
         allocation.track(&base);
         let journal = Journal::recovered(superblock.journal, &recovery);
@@ -146,6 +152,7 @@ impl PageStore {
             journal: Mutex::new(journal),
             synced: AtomicU64::new(recovery.synced),
             sync_turn: Mutex::new(()),
+            sync_gate: Mutex::new(()),
             poisoned: AtomicBool::new(false),
             recovered: Mutex::new(recovery.frames),
         })
@@ -225,14 +232,24 @@ impl PageStore {
         )
     }
 
-    /// Cuts the file's tail off that the last checkpoint left out, when no reader reaches into it any more.
+    /// Cuts the file's tail off that the last checkpoint left out, when no reader reaches into it any more, and
+    /// what an aborted transaction, or a crash before a cut, left behind it.
     ///
     /// # Errors
-    /// I/O errors.
+    /// I/O errors; the file is then as long as before.
     pub fn cut_tail(&self) -> Result<()> {
         self.check_writable()?;
         let mut writer = self.writer();
-        self.resolve_cut(&mut writer)
+        self.resolve_cut(&mut writer)?;
+        // No state reaches beyond this: a cut that was taken back counts the tail in again.
+        self.shrink(writer.allocation.free.physical_pages)
+    }
+
+    fn shrink(&self, pages: u32) -> Result<()> {
+        let len = u64::from(pages) << self.page_size.shift();
+        self.storage
+            .shrink(len)
+            .map_err(PageError::io("shrink", len))
     }
 
     /// Sizes of the store. Walks the page map when `count_map` is set, else `map_pages` is 0.
@@ -286,27 +303,28 @@ impl PageStore {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out a cut of the tail, or takes it back while older readers reach into it.
+    /// Carries out a cut of the tail, or takes it back when older readers reach into it or the system refuses.
     pub(crate) fn resolve_cut(&self, writer: &mut Writer) -> Result<()> {
-        let Some(cut) = writer.allocation.cut else {
+        let Some(cut) = writer.allocation.cut.take() else {
             return Ok(());
         };
         let pages = writer.allocation.free.physical_pages;
+        let mut result = Ok(());
         if writer.allocation.oldest_live() >= cut.sequence {
-            let len = u64::from(pages) << self.page_size.shift();
-            self.storage
-                .shrink(len)
-                .map_err(PageError::io("shrink", len))?;
-        } else {
-            let tail = Run {
-                first: pages,
-                pages: cut.from - pages,
-            };
-            writer.allocation.free.physical_pages = cut.from;
-            writer.allocation.defer(cut.sequence, vec![tail]);
+            result = self.shrink(pages);
+            let before = u64::from(cut.from) << self.page_size.shift();
+            // Should the length not be known, the tail stays outside: growing finds it there, or makes it again.
+            if result.is_ok() || self.storage.len().is_ok_and(|len| len < before) {
+                return result;
+            }
         }
-        writer.allocation.cut = None;
-        Ok(())
+        let tail = Run {
+            first: pages,
+            pages: cut.from - pages,
+        };
+        writer.allocation.free.physical_pages = cut.from;
+        writer.allocation.defer(cut.sequence, vec![tail]);
+        result
     }
 
     pub(crate) fn publish(&self, base: Arc<Base>, superblock: &Superblock) {
@@ -346,6 +364,10 @@ impl PageStore {
     }
 
     pub(crate) fn sync(&self) -> Result<()> {
+        let _alone = self
+            .sync_gate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         self.check_writable()?;
         self.storage.sync().map_err(|source| {
             self.poison();
@@ -378,6 +400,24 @@ impl PageStore {
     pub(crate) fn storage(&self) -> &dyn Storage {
         &*self.storage
     }
+}
+
+/// Makes both slots hold the superblock that one of them holds durably. A commit overwrites one of them first: without
+/// this, after damage to one slot, it could be the only good one.
+fn mend_slots(storage: &dyn Storage, superblock: &Superblock) -> Result<()> {
+    let bytes = superblock.encode();
+    for sequence in [superblock.sequence, superblock.sequence + 1] {
+        let slot = Superblock::slot(sequence);
+        let offset = u64::from(slot.0) << superblock.page_size.shift();
+        let mut present = vec![0; bytes.len()];
+        if storage.read_at(offset, &mut present).is_err() || present != bytes {
+            storage
+                .write_at(offset, &bytes)
+                .map_err(PageError::io("write", offset))?;
+            storage.sync().map_err(PageError::io("sync", 0))?;
+        }
+    }
+    Ok(())
 }
 
 fn map_view(storage: &dyn Storage, page_size: PageSize, pages: u32) -> Result<View> {

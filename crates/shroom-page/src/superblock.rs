@@ -220,6 +220,9 @@ impl Superblock {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, SlotError> {
         let malformed = |detail: String| SlotError::Malformed(detail);
         let Ok((header, _)) = Header::read_from_prefix(bytes) else {
+            if !bytes.starts_with(&MAGIC[..MAGIC.len().min(bytes.len())]) {
+                return Err(SlotError::NoMagic);
+            }
             return Err(malformed(format!(
                 "{} bytes, expected at least {HEADER_LEN}",
                 bytes.len()

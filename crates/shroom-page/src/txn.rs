@@ -40,13 +40,17 @@ pub struct PageTxn<'s> {
     pub(crate) drained: Option<(u64, u64)>,
     pub(crate) areas: [Option<u32>; 2],
     pub(crate) trim: bool,
+    /// Logical pages whose map pages are rewritten although the pages themselves stay.
+    pub(crate) touched: BTreeSet<u32>,
     /// The file's tail that the new state leaves out.
     pub(crate) cut: Option<PendingCut>,
 }
 
 impl<'s> PageTxn<'s> {
     pub(crate) fn new(store: &'s PageStore, mut writer: MutexGuard<'s, Writer>) -> Result<Self> {
-        store.resolve_cut(&mut writer)?;
+        if let Err(error) = store.resolve_cut(&mut writer) {
+            tracing::warn!(%error, "the file's tail could not be cut off, and is used again");
+        }
         writer.allocation.release();
         let base = Arc::clone(&writer.base);
         Ok(Self {
@@ -62,6 +66,7 @@ impl<'s> PageTxn<'s> {
             drained: None,
             areas: [None; 2],
             trim: false,
+            touched: BTreeSet::new(),
             cut: None,
         })
     }
@@ -122,7 +127,10 @@ impl<'s> PageTxn<'s> {
         if inside > 0 && !self.free.logical.take_exact(end.0, inside) {
             return Ok(false);
         }
-        self.extend_numbers(beyond)?;
+        if let Err(error) = self.extend_numbers(beyond) {
+            self.free.logical.insert(end.0, inside);
+            return Err(error);
+        }
         self.claim(end.0, pages);
         self.unwritten.insert(end.0, pages);
         Ok(true)
@@ -132,7 +140,8 @@ impl<'s> PageTxn<'s> {
     /// They become part of the store at the commit.
     ///
     /// # Errors
-    /// [`PageError::Misuse`] when `bytes` is not whole pages of a run that was allocated and not yet written; I/O errors.
+    /// [`PageError::Misuse`] when `bytes` is not whole pages of a run that was allocated and not yet written; I/O errors,
+    /// after which none of these pages counts as written.
     pub fn write_run(&mut self, first: LogicalPage, bytes: &[u8]) -> Result<()> {
         let page_len = self.page_size().bytes();
         let pages = (bytes.len() / page_len) as u32;
@@ -149,21 +158,36 @@ impl<'s> PageTxn<'s> {
                 detail,
             });
         }
-        let mut logical = first.0;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let run = self.take_physical_for(logical, (rest.len() / page_len) as u32)?;
-            let (now, later) = rest.split_at(run.pages as usize * page_len);
-            self.store
-                .write(u64::from(run.first) << self.page_size().shift(), now)?;
-            let hashes = crate::commit::hash_pages(now, page_len);
-            for (physical, hash) in (run.first..).zip(hashes) {
-                self.placed.insert(logical, Entry { physical, hash });
-                logical += 1;
+        let placed = self
+            .take_physical_for(first.0, pages)
+            .and_then(|run| self.write_placed(run, bytes));
+        let run = match placed {
+            Ok(run) => run,
+            Err(error) => {
+                self.unwritten.insert(first.0, pages);
+                return Err(error);
             }
-            rest = later;
+        };
+        let hashes = crate::commit::hash_pages(bytes, page_len);
+        for ((logical, physical), hash) in (first.0..).zip(run.first..).zip(hashes) {
+            self.placed.insert(logical, Entry { physical, hash });
         }
-        self.refresh_view()
+        Ok(())
+    }
+
+    /// Writes pages to a run of free places and makes them readable; on an error the places are free again.
+    fn write_placed(&mut self, run: Run, bytes: &[u8]) -> Result<Run> {
+        let written = self
+            .store
+            .write(u64::from(run.first) << self.page_size().shift(), bytes)
+            .and_then(|()| self.refresh_view());
+        match written {
+            Ok(()) => Ok(run),
+            Err(error) => {
+                self.free.physical.insert(run.first, run.pages);
+                Err(error)
+            }
+        }
     }
 
     /// Frees a page, or a page of a run.
@@ -178,8 +202,14 @@ impl<'s> PageTxn<'s> {
                 limit: self.free.logical_pages,
             });
         }
+        if !self.free.logical.try_insert(page.0, 1) {
+            return Err(PageError::Corrupt {
+                what: "free record",
+                physical: crate::PhysicalPage::NONE,
+                detail: format!("page {page} is in the page map, and its number is free"),
+            });
+        }
         self.displace(page.0);
-        self.free.logical.insert(page.0, 1);
         self.removed.insert(page.0);
         Ok(())
     }
@@ -192,35 +222,25 @@ impl<'s> PageTxn<'s> {
     /// Writes the changed pages out to bound memory. They stay private, and can still be changed.
     ///
     /// # Errors
-    /// I/O errors; a full disk.
+    /// I/O errors; a full disk. What was not written stays in memory, and the transaction can go on.
     pub fn spill(&mut self) -> Result<()> {
-        let dirty = std::mem::take(&mut self.dirty);
         let page_len = self.page_size().bytes();
-        let mut pages = dirty.iter().peekable();
-        let mut buffer =
-            Vec::with_capacity(dirty.len().saturating_mul(page_len).min(WRITE_BYTES_MAX));
-        while pages.peek().is_some() {
-            let first = self.take_physical()?;
-            let mut count = 0;
-            let mut numbers = Vec::new();
+        let pages_max = (WRITE_BYTES_MAX / page_len).min(self.dirty.len());
+        let mut buffer = Vec::with_capacity(pages_max * page_len);
+        while !self.dirty.is_empty() {
+            let run = self.take_places(pages_max.min(self.dirty.len()) as u32)?;
             buffer.clear();
-            while let Some((&logical, bytes)) = pages.next() {
+            for bytes in self.dirty.values().take(run.pages as usize) {
                 buffer.extend_from_slice(bytes);
-                numbers.push(logical);
-                count += 1;
-                let full = buffer.len() + page_len > WRITE_BYTES_MAX;
-                if full || pages.peek().is_none() || !self.take_physical_exact(first + count) {
-                    break;
-                }
             }
-            self.store
-                .write(u64::from(first) << self.page_size().shift(), &buffer)?;
+            self.write_placed(run, &buffer)?;
             let hashes = crate::commit::hash_pages(&buffer, page_len);
-            for ((logical, physical), hash) in numbers.into_iter().zip(first..).zip(hashes) {
+            for (physical, hash) in (run.first..).zip(hashes) {
+                let (logical, _) = self.dirty.pop_first().expect("as many as were copied");
                 self.placed.insert(logical, Entry { physical, hash });
             }
         }
-        self.refresh_view()
+        Ok(())
     }
 
     /// Notes, to be committed with the pages, that journal frames up to a mark are contained in them.
@@ -228,8 +248,8 @@ impl<'s> PageTxn<'s> {
         self.drained = Some((mark.sequence, mark.chain));
     }
 
-    /// Replaces journal area `index` (0 or 1) by a new one of `pages` pages at the commit; 0 gives it back.
-    /// Only for an area all of whose frames are drained by this transaction.
+    /// Replaces journal area `index` (0 or 1) by a new one of `pages` pages at the commit; 0 gives it back. An
+    /// area that then holds a frame which is not drained stays as it is.
     ///
     /// # Panics
     /// When `index` is above 1.
@@ -247,12 +267,15 @@ impl<'s> PageTxn<'s> {
         Ok(page)
     }
 
-    fn take_physical_exact(&mut self, page: u32) -> bool {
-        let taken = self.free.physical.take_exact(page, 1);
-        if taken {
-            self.base.verified.remove(page);
+    /// The lowest free page, with up to `pages_max` - 1 free ones that follow it.
+    fn take_places(&mut self, pages_max: u32) -> Result<Run> {
+        let first = self.take_physical()?;
+        let mut pages = 1;
+        while pages < pages_max && self.free.physical.take_exact(first + pages, 1) {
+            self.base.verified.remove(first + pages);
+            pages += 1;
         }
-        taken
+        Ok(Run { first, pages })
     }
 
     /// Physical pages for the next piece of a logical run: right behind the piece before it; and for the first piece,
@@ -272,10 +295,13 @@ impl<'s> PageTxn<'s> {
         if ahead > 0 {
             self.free.physical.insert(whole.first + pages, ahead);
         }
-        Ok(Run { first: whole.first, pages })
+        Ok(Run {
+            first: whole.first,
+            pages,
+        })
     }
 
-    /// Up to `pages` consecutive physical pages: all of them when a run is free, or at the end of the file.
+    /// `pages` consecutive physical pages, from the lowest free run that long, or at the end of the file.
     pub(crate) fn take_physical_run(&mut self, pages: u32) -> Result<Run> {
         let first = match self.free.physical.take_run(pages) {
             Some(first) => first,
@@ -396,6 +422,12 @@ impl PageRead for PageTxn<'_> {
                 limit: self.free.logical_pages,
             });
         }
+        if self.unwritten.contains(page.0) {
+            return Err(PageError::Misuse {
+                what: "page",
+                detail: format!("{page} is of a run that has no content yet"),
+            });
+        }
         self.base.page(page)
     }
 
@@ -403,21 +435,28 @@ impl PageRead for PageTxn<'_> {
         let changed = self.dirty.contains_key(&page.0)
             || self.placed.contains_key(&page.0)
             || self.unwritten.contains(page.0);
-        Ok(
-            changed
-                || (!self.removed.contains(&page.0) && !self.base.entry(0, page.0)?.is_absent()),
-        )
+        Ok(changed || (!self.removed.contains(&page.0) && self.base.is_allocated(page)?))
     }
 
     fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>> {
         let numbers = first.0..first.0.saturating_add(pages);
         let changed = self.dirty.range(numbers.clone()).next().is_some()
             || self.placed.range(numbers.clone()).next().is_some()
-            || self.removed.range(numbers).next().is_some();
+            || self.removed.range(numbers).next().is_some()
+            || self.unwritten.overlaps(first.0, pages);
         if changed {
             Ok(None)
         } else {
             self.base.run(first, pages)
+        }
+    }
+}
+
+impl Drop for PageTxn<'_> {
+    /// After a failed commit the journal areas that it meant to replace are in use again; after a good one none is left.
+    fn drop(&mut self) {
+        if self.areas != [None; 2] {
+            self.store.journal().keep_retired();
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Moving the file's last pages into its holes, so that a closed file is only data.
 //!
-//! A page moves by being rewritten unchanged: copy-on-write puts it at the lowest free place. Map pages move with
-//! the pages below them. Each pass is an ordinary commit, so a crash at any point loses nothing.
+//! A page moves by being rewritten unchanged: copy-on-write puts it at the lowest free place. So does a map page. Each pass is an ordinary commit, so a crash at any point loses nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,15 +9,17 @@ use crate::map::Entry;
 use crate::snapshot::Base;
 use crate::store::PageStore;
 use crate::superblock::Roots;
-use crate::{LogicalPage, Result, Snapshot};
+use crate::{LogicalPage, PageError, PhysicalPage, Result, Snapshot};
 
-/// The first pass moves what lies beyond the data's size, the second what the first had to write there, the third
-/// what the second's map pages left; later passes would gain nothing.
+/// The first pass moves what lies beyond the data's size, the second the map pages that the first had to write there;
+/// later passes move the few that the one before left.
 const PASSES_MAX: usize = 4;
+/// Moved pages kept in memory before they are written out, in bytes.
+const MOVED_BYTES_MAX: usize = 8 << 20;
 
 impl PageStore {
     /// Moves pages from the end of the file into free places, and cuts the file. Costs a few commits and the bytes
-    /// of the pages moved. Does nothing when there is nothing to gain. `published` is given each new state, so that its
+    /// of the pages moved. Does nothing when there is nothing to gain. Journal areas stay where they are. `published` is given each new state, so that its
     /// caller can let go of the one before.
     ///
     /// # Errors
@@ -31,16 +32,20 @@ impl PageStore {
                 break;
             }
             let target = txn.free.physical_pages - free as u32;
-            let pages = pages_beyond(&txn.base, target)?;
-            for &page in &pages {
+            let beyond = pages_beyond(&txn.base, target)?;
+            for &page in &beyond.pages {
                 txn.relocate(LogicalPage(page))?;
+                if txn.dirty_bytes() >= MOVED_BYTES_MAX {
+                    txn.spill()?;
+                }
             }
+            txn.touched = beyond.map_pages;
             txn.trim = true;
             let roots: Roots = txn.base.roots;
             published(txn.commit(roots)?);
             self.cut_tail()?;
         }
-        Ok(())
+        self.cut_tail()
     }
 
     /// Gives both journal areas back, noting that all frames are drained.
@@ -68,52 +73,70 @@ impl PageStore {
     }
 }
 
-/// Logical pages to rewrite so that neither they nor the map pages above them lie at `target` or beyond.
-fn pages_beyond(base: &Arc<Base>, target: u32) -> Result<BTreeSet<u32>> {
-    let mut pages = BTreeSet::new();
-    let root = base.shape.height;
-    for index in 0..base.root_physical.len() as u32 {
-        collect(
-            base,
-            root,
-            index,
-            base.root_entry(index as usize),
-            target,
-            &mut pages,
-        )?;
-    }
-    Ok(pages)
+/// What lies at a physical page or beyond.
+#[derive(Default)]
+struct Beyond {
+    /// Logical pages.
+    pages: BTreeSet<u32>,
+    /// For each map page, a logical page below it.
+    map_pages: BTreeSet<u32>,
 }
 
-/// Collects below entry `index` of `level`; returns some logical page below it, to rewrite when the entry's own page must move.
-fn collect(
-    base: &Base,
-    level: u8,
-    index: u32,
-    entry: Entry,
-    target: u32,
-    pages: &mut BTreeSet<u32>,
-) -> Result<Option<u32>> {
-    if entry.is_absent() {
-        return Ok(None);
-    }
-    let beyond = entry.physical >= target;
-    if level == 0 {
-        if beyond {
-            pages.insert(index);
-        }
-        return Ok(Some(index));
-    }
-    let Some(entries) = base.node_at(level - 1, index)? else {
-        return Ok(None);
+fn pages_beyond(base: &Arc<Base>, target: u32) -> Result<Beyond> {
+    let mut search = Search {
+        base,
+        target,
+        beyond: Beyond::default(),
+        seen: BTreeSet::new(),
     };
-    let mut some = None;
-    for digit in 0..base.fanout {
-        let child = index * base.fanout as u32 + digit as u32;
-        some = collect(base, level - 1, child, entries.get(digit), target, pages)?.or(some);
+    for index in 0..base.root_physical.len() as u32 {
+        search.collect(base.shape.height, index, &base.root_entry(index as usize))?;
     }
-    if let Some(page) = some.filter(|_| beyond) {
-        pages.insert(page);
+    Ok(search.beyond)
+}
+
+struct Search<'b> {
+    base: &'b Base,
+    target: u32,
+    beyond: Beyond,
+    /// Map pages visited: a damaged map may lead to one by many ways.
+    seen: BTreeSet<u32>,
+}
+
+impl Search<'_> {
+    /// Collects below entry `index` of `level`; returns some logical page below it.
+    fn collect(&mut self, level: u8, index: u32, entry: &Entry) -> Result<Option<u32>> {
+        if entry.is_absent() {
+            return Ok(None);
+        }
+        let beyond = entry.physical >= self.target;
+        if level == 0 {
+            if beyond {
+                self.beyond.pages.insert(index);
+            }
+            return Ok(Some(index));
+        }
+        if !self.seen.insert(entry.physical) {
+            return Err(PageError::Corrupt {
+                what: "page map",
+                physical: PhysicalPage(entry.physical),
+                detail: "reached twice".into(),
+            });
+        }
+        let entries = self.base.node_of(entry, level - 1)?;
+        let fanout = self.base.fanout as u32;
+        let mut some = None;
+        for digit in 0..fanout {
+            let child = index
+                .checked_mul(fanout)
+                .and_then(|at| at.checked_add(digit));
+            let Some(child) = child else { break };
+            let entry = entries.get(digit as usize);
+            some = self.collect(level - 1, child, &entry)?.or(some);
+        }
+        if let Some(page) = some.filter(|_| beyond) {
+            self.beyond.map_pages.insert(page);
+        }
+        Ok(some)
     }
-    Ok(some)
 }

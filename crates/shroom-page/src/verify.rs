@@ -9,7 +9,10 @@ use crate::recovery;
 use crate::snapshot::Base;
 use crate::store::PageStore;
 use crate::superblock::Run;
-use crate::{LogicalPage, PhysicalPage, Result};
+use crate::{LogicalPage, PageError, PhysicalPage, Result};
+
+/// More findings than this are not noted: a damaged file may have one for each of four thousand million pages.
+const FINDINGS_MAX: usize = 1_000;
 
 /// Something that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +40,7 @@ impl fmt::Display for PageFinding {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PageReport {
-    /// Everything that is wrong; empty for a sound store.
+    /// What is wrong (the first 1,000 findings); empty for a sound store.
     pub findings: Vec<PageFinding>,
     /// Logical pages whose hash was checked.
     pub logical_pages: u64,
@@ -62,6 +65,7 @@ impl PageReport {
 struct Walk<'a> {
     base: &'a Base,
     used: BTreeMap<u32, LogicalPage>,
+    mapped: FreeRuns,
     report: PageReport,
 }
 
@@ -76,6 +80,7 @@ impl PageStore {
         let mut walk = Walk {
             base: &base,
             used: BTreeMap::new(),
+            mapped: FreeRuns::default(),
             report: PageReport::default(),
         };
         for index in 0..base.root_physical.len() as u32 {
@@ -100,6 +105,9 @@ impl PageStore {
 
 impl Walk<'_> {
     fn find(&mut self, physical: u32, logical: LogicalPage, detail: String) {
+        if self.report.findings.len() >= FINDINGS_MAX {
+            return;
+        }
         self.report.findings.push(PageFinding {
             physical: PhysicalPage(physical),
             logical,
@@ -124,17 +132,21 @@ impl Walk<'_> {
             LogicalPage::NONE
         };
         let base = self.base;
-        let page = match base.verify_entry(&entry, logical) {
-            Ok(page) => page,
-            Err(error) => return self.find(entry.physical, logical, error.to_string()),
-        };
+        // Each page is visited once, whatever a damaged map says.
         if let Some(other) = self.used.insert(entry.physical, logical) {
-            self.find(
+            return self.find(
                 entry.physical,
                 logical,
                 format!("reached twice (also as logical page {other})"),
             );
         }
+        if level == 0 {
+            let _ = self.mapped.try_insert(index, 1); // the highest number has no end; it is found below
+        }
+        let page = match base.verify_entry(&entry, logical) {
+            Ok(page) => page,
+            Err(error) => return self.find(entry.physical, logical, error.to_string()),
+        };
         if level == 0 {
             self.report.logical_pages += 1;
             if index == 0 || index >= base.logical_pages {
@@ -168,65 +180,86 @@ impl Walk<'_> {
         self.report.free_pages = physical.pages();
         self.report.record_pages = u64::from(record.pages);
         self.report.journal_pages = journal.iter().map(|run| u64::from(run.pages)).sum();
-        for run in journal.into_iter().chain([record]) {
-            for page in run.first..run.first + run.pages {
-                if self.used.insert(page, LogicalPage::NONE).is_some() {
-                    self.find(
-                        page,
-                        LogicalPage::NONE,
-                        "used by the map and by a run of the superblock".into(),
-                    );
-                }
-            }
-        }
-        let mut expected = 2;
-        let used: Vec<u32> = self
+        let mut used = FreeRuns::default();
+        for &page in self
             .used
-            .keys()
-            .copied()
-            .chain([self.base.physical_pages])
-            .collect();
-        for page in used {
-            for free in expected..page {
-                if !physical.contains(free) {
-                    self.find(free, LogicalPage::NONE, "neither used nor free".into());
-                }
-            }
-            if physical.contains(page) {
-                self.find(
-                    page,
-                    LogicalPage::NONE,
-                    "used, but in the free record".into(),
-                );
-            }
-            expected = page.saturating_add(1);
+            .range(2..self.base.physical_pages)
+            .map(|(page, _)| page)
+        {
+            used.insert(page, 1);
         }
-        for number in 1..self.base.logical_pages {
-            let mapped = self
-                .base
-                .entry(0, number)
-                .is_ok_and(|entry| !entry.is_absent());
-            if mapped == logical.contains(number) {
-                let detail = if mapped {
-                    "mapped, but its number is free"
-                } else {
-                    "neither mapped nor free"
-                };
-                self.find(0, LogicalPage(number), detail.into());
+        for run in journal.into_iter().chain([record]) {
+            if !used.try_insert(run.first, run.pages) {
+                let detail = format!("the map, or another run, uses pages of the run {run:?}");
+                self.find(run.first, LogicalPage::NONE, detail);
             }
+        }
+        let (pages, numbers) = (self.base.physical_pages, self.base.logical_pages);
+        self.mapped.truncate(numbers);
+        for (first, len, is_free) in differences(physical, &used.complement(2, pages)) {
+            let state = if is_free {
+                "free, but not all unused"
+            } else {
+                "unused, but not all free"
+            };
+            self.find(
+                first,
+                LogicalPage::NONE,
+                format!("{len} pages from here are {state}"),
+            );
+        }
+        for (first, len, is_free) in differences(logical, &self.mapped.complement(1, numbers)) {
+            let state = if is_free {
+                "free, but not all unmapped"
+            } else {
+                "unmapped, but not all free"
+            };
+            self.find(
+                0,
+                LogicalPage(first),
+                format!("{len} numbers from here are {state}"),
+            );
         }
     }
+}
+
+/// The runs that only one of two sets has: first, length, and whether it is of the first set.
+fn differences<'a>(
+    free: &'a FreeRuns,
+    unused: &'a FreeRuns,
+) -> impl Iterator<Item = (u32, u32, bool)> + 'a {
+    let only_free = free
+        .runs_not_in(unused)
+        .map(|(first, len)| (first, len, true));
+    let only_unused = unused
+        .runs_not_in(free)
+        .map(|(first, len)| (first, len, false));
+    only_free.chain(only_unused)
 }
 
 /// Map pages of a state.
 pub(crate) fn count_map_pages(base: &Base) -> Result<u64> {
     let mut count = 0;
-    for level in 1..=base.shape.height {
-        let nodes = base
-            .logical_pages
-            .div_ceil(base.shape.spans[usize::from(level)]);
-        for index in 0..nodes {
-            count += u64::from(!base.entry(level, index)?.is_absent());
+    let mut left = vec![];
+    for index in 0..base.root_physical.len() {
+        left.push((base.shape.height, base.root_entry(index)));
+    }
+    while let Some((level, entry)) = left.pop() {
+        if level == 0 || entry.is_absent() {
+            continue;
+        }
+        count += 1;
+        // More map pages than the file has pages: a damaged map leads to one by many ways.
+        if count > u64::from(base.physical_pages) {
+            return Err(PageError::Corrupt {
+                what: "page map",
+                physical: PhysicalPage(entry.physical),
+                detail: "reached many times".into(),
+            });
+        }
+        if level > 1 {
+            let entries = base.node_of(&entry, level - 1)?;
+            left.extend((0..base.fanout).map(|digit| (level - 1, entries.get(digit))));
         }
     }
     Ok(count)

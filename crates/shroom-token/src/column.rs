@@ -74,17 +74,30 @@ impl<'a> Column<'a> {
     /// the bracket is searched by halves. On values that do not ascend the answer is arbitrary but in range.
     #[inline]
     pub(crate) fn count_up_to(&self, target: u64, span: Option<u64>) -> usize {
+        match self.guess(target, span) {
+            Some(guess) => self.count_near(target, guess),
+            None => self.count(target, 0, self.len),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn guess(&self, target: u64, span: Option<u64>) -> Option<usize> {
         let len = self.len;
-        let Some(start_max) = len.checked_sub(WINDOW_LEN).filter(|max| *max > 0) else {
-            return self.count(target, 0, len);
-        };
+        if len <= WINDOW_LEN {
+            return None;
+        }
         let (span, steps) = match span {
             Some(span) => (span, len),
             None => (self.get(len - 1), len - 1),
         };
         // Floating point loses the low bits of large ids; a guess need not be exact.
         let guess = (target as f64 / span.max(1) as f64 * steps as f64) as usize;
-        let guess = guess.min(len - 2);
+        Some(guess.min(len - 2))
+    }
+
+    #[inline]
+    pub(crate) fn count_near(&self, target: u64, guess: usize) -> usize {
+        let start_max = self.len - WINDOW_LEN;
         if self.get(guess) <= target && target < self.get(guess + 1) {
             return guess + 1;
         }

@@ -275,6 +275,17 @@ impl<'a> Pack<'a> {
             return usize::try_from(offset).map_or(last, |offset| offset.min(last)) + 1;
         }
         let span = next.and_then(|next| next.0.checked_sub(self.base));
+        if let Some(guess) = self.ids.guess(offset, span) {
+            if let Ends::Uniform(length) = self.ends {
+                let at = guess * length;
+                let touch = |at: usize| self.values.get(at).copied().unwrap_or(0);
+                std::hint::black_box(touch(at.wrapping_sub(64)));
+                std::hint::black_box(touch(at));
+                std::hint::black_box(touch(at + 64));
+                std::hint::black_box(touch(at + 128));
+            }
+            return self.ids.count_near(offset, guess) + 1;
+        }
         self.ids.count_up_to(offset, span) + 1
     }
 

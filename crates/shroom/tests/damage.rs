@@ -35,8 +35,8 @@ fn try_image(image: &[u8], read_only: bool) -> Result<(Model, bool)> {
     let db = options.open_storage(storage)?;
     let sound = db.verify()?.is_sound();
     let model = read_everything(&db);
-    assert!(sound || model.is_err() || !read_only || model.is_ok());
-    std::mem::forget(db);
+    // The first finding keeps a damaged database from being closed.
+    drop(db);
     Ok((model?, sound))
 }
 
@@ -102,12 +102,13 @@ fn every_bit_of_a_file_with_a_live_journal() {
     }
     std::mem::forget(db);
     let image = storage.image();
+    // Past the last frame the areas are zeros; some of them are tried as well.
     let used = image.len() - image.iter().rev().take_while(|&&byte| byte == 0).count();
     let (mut harmless, mut refused, mut shorter) = (0, 0, 0);
     for bit in 0..(used + 1024).min(image.len()) * 8 {
         let mut damaged = image.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        match try_image(&damaged, bit % 2 == 0) {
+        match try_image(&damaged, bit % 16 != 0) {
             Ok((found, _)) => {
                 let state = states.iter().position(|state| *state == found);
                 let state = state.unwrap_or_else(|| panic!("bit {bit}: wrong data"));
