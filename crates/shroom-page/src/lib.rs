@@ -41,6 +41,7 @@ mod snapshot;
 pub mod storage;
 mod store;
 mod superblock;
+mod translations;
 mod txn;
 mod vacuum;
 mod verified;

@@ -10,6 +10,7 @@ use zerocopy::byteorder::little_endian::U32;
 use crate::map::{self, Entries, Entry, MapShape};
 use crate::storage::View;
 use crate::superblock::{Roots, Superblock};
+use crate::translations::Translations;
 use crate::verified::VerifiedPages;
 use crate::{LogicalPage, PageError, PageSize, PhysicalPage, Result};
 
@@ -124,6 +125,7 @@ pub(crate) struct Base {
     pub(crate) root_hash: Vec<[u8; 32]>,
     pub(crate) view: View,
     pub(crate) verified: Arc<VerifiedPages>,
+    translations: Translations,
     /// False: every read checks the hash again.
     pub(crate) remember: bool,
 }
@@ -154,6 +156,7 @@ impl Base {
             root_hash: superblock.root.hash.clone(),
             view,
             verified,
+            translations: Translations::new(superblock.logical_pages),
             remember,
         }
     }
@@ -167,6 +170,18 @@ impl Base {
 
     #[inline]
     pub(crate) fn page(&self, page: LogicalPage) -> Result<&[u8]> {
+        if let Some(physical) = self.translations.get(page.0) {
+            let offset = u64::from(physical) << self.page_size.shift();
+            if let Some(bytes) = self.view.slice(offset, self.page_size.bytes()) {
+                return Ok(bytes);
+            }
+        }
+        self.walk(page)
+    }
+
+    /// Finds a page by the map, and checks it.
+    #[inline(never)]
+    fn walk(&self, page: LogicalPage) -> Result<&[u8]> {
         let (entries, index) = self.leaf(page.0)?;
         let physical = entries
             .physical
@@ -175,7 +190,11 @@ impl Base {
         if physical == 0 || page.is_none() {
             return Err(self.unallocated(page.0));
         }
-        self.checked(physical, entries, index, page)
+        let bytes = self.checked(physical, entries, index, page)?;
+        if self.remember {
+            self.translations.insert(page.0, physical);
+        }
+        Ok(bytes)
     }
 
     pub(crate) fn is_allocated(&self, page: LogicalPage) -> Result<bool> {

@@ -76,10 +76,12 @@ impl<'a> Column<'a> {
     pub(crate) fn count_up_to(&self, target: u64, span: Option<u64>) -> usize {
         match self.guess(target, span) {
             Some(guess) => self.count_near(target, guess),
-            None => self.count(target, 0, self.len),
+            None => self.count_all(target),
         }
     }
 
+    /// Where `target` would be if values were uniform: the first step of [`Column::count_up_to`]. `None` for a column so
+    /// short that counting through it is best.
     #[inline]
     pub(crate) fn guess(&self, target: u64, span: Option<u64>) -> Option<usize> {
         let len = self.len;
@@ -95,9 +97,16 @@ impl<'a> Column<'a> {
         Some(guess.min(len - 2))
     }
 
+    /// [`Column::count_up_to`] for a column without a guess: O(len).
+    #[inline]
+    pub(crate) fn count_all(&self, target: u64) -> usize {
+        self.count(target, 0, self.len)
+    }
+
+    /// [`Column::count_up_to`] from a guess on.
     #[inline]
     pub(crate) fn count_near(&self, target: u64, guess: usize) -> usize {
-        let start_max = self.len - WINDOW_LEN;
+        let start_max = self.len.saturating_sub(WINDOW_LEN);
         if self.get(guess) <= target && target < self.get(guess + 1) {
             return guess + 1;
         }

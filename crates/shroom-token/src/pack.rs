@@ -7,11 +7,18 @@
 //!
 //! Absent on purpose: knows no page and no segment; the bytes come from the caller.
 
+mod encode;
+mod flaw;
+
+use std::hint::black_box;
+
 use shroom_page::LogicalPage;
 use shroom_seg::SegmentAddr;
 
+pub(crate) use self::encode::{PackShape, StoredToken, encode};
+pub use self::flaw::PackFlaw;
 use crate::TokenId;
-use crate::column::{Column, width_of, write_column};
+use crate::column::Column;
 
 /// Bytes before a pack's columns, without the common length.
 pub(crate) const PACK_HEADER_LEN: usize = 12;
@@ -22,6 +29,9 @@ pub(crate) const PACK_TOKENS_MAX: usize = u16::MAX as usize;
 /// Zero bytes that may follow the values (format §5).
 const SLACK_LEN_MAX: usize = 3;
 
+/// Distance at which lookups touch memory ahead; only speed depends on it.
+const CACHE_LINE_LEN: usize = 64;
+
 const KIND_UNIFORM: u8 = 1;
 const KIND_WIDE_ENDS: u8 = 2;
 const KIND_BLOBS: u8 = 4;
@@ -29,81 +39,6 @@ const KIND_BLOBS: u8 = 4;
 /// Longest value that is stored in its pack, in bytes, at a page size in bytes; longer ones are blobs.
 pub fn inline_len_max(page_size: usize) -> usize {
     page_size / 4
-}
-
-/// What is wrong with a pack's bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PackFlaw {
-    /// The bytes end before the header or a column does.
-    #[error("{got} bytes, at least {expected} expected")]
-    Short {
-        /// Bytes needed.
-        expected: usize,
-        /// Bytes there.
-        got: usize,
-    },
-    /// More bytes follow the values than a segment's slack explains, or they are not zero.
-    #[error(
-        "{got} bytes or a nonzero byte after the values, at most {SLACK_LEN_MAX} zeros expected"
-    )]
-    Slack {
-        /// Bytes after the values.
-        got: usize,
-    },
-    /// The pack has no token.
-    #[error("no token")]
-    Empty,
-    /// A header byte is out of range, or not the least that serves.
-    #[error("{field} is {got:#x}, expected {expected:#x}")]
-    Header {
-        /// "id width", "kind", ...
-        field: &'static str,
-        /// The value that serves, or the highest.
-        expected: u64,
-        /// What it holds.
-        got: u64,
-    },
-    /// Ids do not ascend strictly.
-    #[error("id {got} of token {index} is not above {previous}")]
-    Order {
-        /// Which token, from 0.
-        index: usize,
-        /// The id before.
-        previous: TokenId,
-        /// Its id.
-        got: TokenId,
-    },
-    /// A value's end lies before its start or past the values.
-    #[error("value {index} spans {start}..{end} of {limit} bytes")]
-    Span {
-        /// Which token, from 0.
-        index: usize,
-        /// Where the value starts.
-        start: usize,
-        /// Where it ends.
-        end: usize,
-        /// Bytes of all values.
-        limit: usize,
-    },
-    /// A blob reference is malformed.
-    #[error("blob reference {index} has {got} bytes, expected {BLOB_REFERENCE_LEN}")]
-    BlobReference {
-        /// Which token, from 0.
-        index: usize,
-        /// Its stored length.
-        got: usize,
-    },
-    /// A value is on the wrong side of the inline limit.
-    #[error("value {index} of {length} bytes is on the wrong side of the inline limit of {limit}")]
-    InlineLimit {
-        /// Which token, from 0.
-        index: usize,
-        /// Its length.
-        length: u64,
-        /// Longest inline value.
-        limit: usize,
-    },
 }
 
 /// A stored token: its bytes in the pack, or where they are.
@@ -243,6 +178,18 @@ impl<'a> Pack<'a> {
         self.ids.len() + 1
     }
 
+    /// Count, id width, kind and common length, as a lookup's hint keeps them.
+    #[inline]
+    pub(crate) fn shape_bytes(&self) -> [u8; 6] {
+        let [low, high] = (self.len() as u16).to_le_bytes();
+        let length = match self.ends {
+            Ends::Uniform(length) => length as u16,
+            Ends::Column(_) => 0,
+        };
+        let [len_low, len_high] = length.to_le_bytes();
+        [low, high, self.id_width, self.kind, len_low, len_high]
+    }
+
     /// Never true: a pack holds a token.
     pub fn is_empty(&self) -> bool {
         false
@@ -275,18 +222,28 @@ impl<'a> Pack<'a> {
             return usize::try_from(offset).map_or(last, |offset| offset.min(last)) + 1;
         }
         let span = next.and_then(|next| next.0.checked_sub(self.base));
-        if let Some(guess) = self.ids.guess(offset, span) {
-            if let Ends::Uniform(length) = self.ends {
-                let at = guess * length;
-                let touch = |at: usize| self.values.get(at).copied().unwrap_or(0);
-                std::hint::black_box(touch(at.wrapping_sub(64)));
-                std::hint::black_box(touch(at));
-                std::hint::black_box(touch(at + 64));
-                std::hint::black_box(touch(at + 128));
+        let Some(guess) = self.ids.guess(offset, span) else {
+            return self.ids.count_all(offset) + 1;
+        };
+        self.touch(guess);
+        self.ids.count_near(offset, guess) + 1
+    }
+
+    /// Starts loading what will be read after the ids, near token `guess`, so that the cache misses overlap:
+    /// measured to take a fifth off a lookup by random ids in a store larger than the cache.
+    #[inline]
+    fn touch(&self, guess: usize) {
+        match self.ends {
+            Ends::Uniform(length) => {
+                let at = (guess * length).saturating_sub(CACHE_LINE_LEN);
+                for line in 0..4 {
+                    black_box(self.values.get(at + line * CACHE_LINE_LEN).copied());
+                }
             }
-            return self.ids.count_near(offset, guess) + 1;
+            Ends::Column(ends) => {
+                black_box(ends.get(guess));
+            }
         }
-        self.ids.count_up_to(offset, span) + 1
     }
 
     /// The token `id`, if this pack holds it. `next` is the first id after this pack, when known.
@@ -418,126 +375,6 @@ fn read_blob_reference(bytes: &[u8]) -> Option<Stored<'static>> {
     let head = SegmentAddr::from_bytes(*address);
     let length = u64::from_le_bytes(rest.try_into().ok()?);
     (head.page != LogicalPage::NONE).then_some(Stored::Blob { head, length })
-}
-
-/// What decides the encoded length of a pack, kept up to date token by token.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct PackShape {
-    count: usize,
-    base: u64,
-    last: u64,
-    /// Stored length of the first token.
-    length: usize,
-    mixed: bool,
-    blobs: bool,
-    values_len: usize,
-}
-
-impl PackShape {
-    /// The shape with one more token, whose id is above all others.
-    #[inline]
-    pub(crate) fn with(mut self, id: u64, stored_len: usize, blob: bool) -> Self {
-        if self.count == 0 {
-            self.base = id;
-            self.length = stored_len;
-        }
-        self.count += 1;
-        self.last = id;
-        self.mixed |= stored_len != self.length;
-        self.blobs |= blob;
-        self.values_len += stored_len;
-        self
-    }
-
-    /// True when one segment of `capacity` bytes holds the pack.
-    #[inline]
-    pub(crate) fn fits(&self, capacity: usize) -> bool {
-        self.count <= PACK_TOKENS_MAX && self.encoded_len() <= capacity
-    }
-
-    /// Bytes of the encoded pack.
-    #[inline]
-    pub(crate) fn encoded_len(&self) -> usize {
-        let columns = match self.mixed {
-            false => 2,
-            true => self.count * if self.values_len > 255 { 2 } else { 1 },
-        };
-        let blobs = if self.blobs {
-            self.count.div_ceil(8)
-        } else {
-            0
-        };
-        let ids = self.count.saturating_sub(1) * self.id_width();
-        PACK_HEADER_LEN + columns + ids + blobs + self.values_len
-    }
-
-    fn id_width(&self) -> usize {
-        let span = self.last.wrapping_sub(self.base);
-        match span.wrapping_add(1) == self.count as u64 {
-            true => 0,
-            false => width_of(span),
-        }
-    }
-
-    fn kind(&self) -> u8 {
-        let wide_ends = self.mixed && self.values_len > 255;
-        let flags = [
-            (!self.mixed, KIND_UNIFORM),
-            (wide_ends, KIND_WIDE_ENDS),
-            (self.blobs, KIND_BLOBS),
-        ];
-        flags.iter().map(|(set, flag)| u8::from(*set) * flag).sum()
-    }
-}
-
-/// A token as it is put into a pack: its id, its stored bytes, and whether they are a blob reference.
-pub(crate) type StoredToken<'a> = (u64, &'a [u8], bool);
-
-/// Encodes `tokens`, whose shape is `shape`, over whatever `out` held.
-pub(crate) fn encode<'a>(
-    shape: &PackShape,
-    tokens: impl Iterator<Item = StoredToken<'a>> + Clone,
-    out: &mut Vec<u8>,
-) {
-    debug_assert!(shape.count > 0 && shape.count <= PACK_TOKENS_MAX);
-    out.clear();
-    out.reserve(shape.encoded_len());
-    out.extend_from_slice(&shape.base.to_le_bytes());
-    out.extend_from_slice(&(shape.count as u16).to_le_bytes());
-    out.extend_from_slice(&[shape.id_width() as u8, shape.kind()]);
-    if !shape.mixed {
-        out.extend_from_slice(&(shape.length as u16).to_le_bytes());
-    }
-    let offsets = tokens.clone().skip(1).map(|(id, _, _)| id - shape.base);
-    match shape.id_width() {
-        0 => {}
-        width => write_column(out, width, offsets),
-    }
-    if shape.mixed {
-        let width = if shape.kind() & KIND_WIDE_ENDS != 0 {
-            2
-        } else {
-            1
-        };
-        let ends = tokens.clone().scan(0, |end, (_, bytes, _)| {
-            *end += bytes.len() as u64;
-            Some(*end)
-        });
-        write_column(out, width, ends);
-    }
-    if shape.blobs {
-        let at = out.len();
-        out.resize(at + shape.count.div_ceil(8), 0);
-        for (index, (_, _, blob)) in tokens.clone().enumerate() {
-            if let Some(byte) = out.get_mut(at + index / 8) {
-                *byte |= u8::from(blob) << (index % 8);
-            }
-        }
-    }
-    for (_, bytes, _) in tokens {
-        out.extend_from_slice(bytes);
-    }
-    debug_assert_eq!(out.len(), shape.encoded_len());
 }
 
 #[cfg(test)]

@@ -240,6 +240,27 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_same_batches_give_the_same_bytes(batches in batches()) {
+        let page_size = PageSize::new(1024).unwrap();
+        let stores = [Store::new(page_size), Store::new(page_size)];
+        let mut model = BTreeMap::new();
+        for batch in &batches {
+            let changes = batch.changes(&model, page_size.bytes());
+            for store in &stores {
+                let edits = changes.iter().map(|(id, change)| (TokenId(*id), edit(change)));
+                store.merge(edits, batch.budget_pages * page_size.bytes()).unwrap();
+            }
+            apply(&mut model, &changes);
+        }
+        let [first, second] = stores.map(|store| store.pages.snapshot().page_root());
+        prop_assert_eq!(first, second);
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]

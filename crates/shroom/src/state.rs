@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use shroom_page::{PageRead, Snapshot};
 use shroom_seg::blob_slice;
-use shroom_token::{Stored, TokenId, TokenInfo, TokenRoot};
+use shroom_token::{PackHint, Stored, TokenId, TokenInfo, TokenRoot};
 
 use crate::error::Result;
 use crate::overlay::{Change, Grown, Overlay};
@@ -18,19 +18,30 @@ pub(crate) struct Base {
     pub(crate) pages: Snapshot,
     pub(crate) root: TokenRoot,
     pub(crate) tag: u64,
+    hint: PackHint,
 }
 
 impl Base {
     pub(crate) fn new(pages: Snapshot) -> Result<Self> {
         let root = TokenRoot::decode(&pages.roots().token)?;
         let tag = crate::root::ApplicationRoot::decode(&pages.roots().application)?.tag;
-        Ok(Self { pages, root, tag })
+        Ok(Self {
+            pages,
+            root,
+            tag,
+            hint: PackHint::new(),
+        })
     }
 
     /// Where the value of a token lies, as far as that is known without reading a blob.
     #[inline]
     fn find(&self, id: u64) -> Result<Option<Stored<'_>>> {
-        Ok(shroom_token::get(&self.pages, &self.root, TokenId(id))?)
+        Ok(shroom_token::get_hinted(
+            &self.pages,
+            &self.root,
+            &self.hint,
+            TokenId(id),
+        )?)
     }
 }
 

@@ -66,7 +66,8 @@ fn readers_see_whole_batches_while_a_writer_churns() {
         // Something that comes and goes, so that pages are freed and reused.
         batch.put(1000 + stamp % 50, &vec![7; (stamp % 9) as usize * 700]);
         batch.delete(1000 + (stamp + 25) % 50);
-        batch.tag(stamp).commit().unwrap();
+        batch.tag(stamp);
+        batch.commit().unwrap();
     };
     write(1);
     let done = AtomicBool::new(false);
@@ -120,7 +121,10 @@ fn values_and_snapshots_outlive_checkpoints_and_the_handle() {
         assert!(*value == stamp_value(*round, *id), "round {round}");
         for token in snapshot.iter() {
             let (id, bytes) = token.unwrap();
-            assert!(bytes == stamp_value(*round, id), "round {round}, token {id}");
+            assert!(
+                bytes == stamp_value(*round, id),
+                "round {round}, token {id}"
+            );
         }
     }
     drop(held);
@@ -193,8 +197,16 @@ fn concurrent_flushes_share_syncs() {
     assert!(syncs < 250, "{syncs} syncs for 400 flushes");
     let before = storage.syncs.load(Ordering::Relaxed);
     db.flush().unwrap();
-    assert_eq!(storage.syncs.load(Ordering::Relaxed), before, "nothing to sync");
+    assert_eq!(
+        storage.syncs.load(Ordering::Relaxed),
+        before,
+        "nothing to sync"
+    );
     db.put(1, b"one").unwrap();
     db.flush().unwrap();
-    assert_eq!(storage.syncs.load(Ordering::Relaxed), before + 1, "one sync");
+    assert_eq!(
+        storage.syncs.load(Ordering::Relaxed),
+        before + 1,
+        "one sync"
+    );
 }

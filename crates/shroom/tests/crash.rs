@@ -134,7 +134,11 @@ fn check(history: &History, events: usize, image: &[u8], page_size: u32, what: &
     if !read_only {
         db.close().unwrap();
         let db = open(true);
-        assert_eq!(fingerprint(&db).unwrap(), history.states[state], "{what}: closed");
+        assert_eq!(
+            fingerprint(&db).unwrap(),
+            history.states[state],
+            "{what}: closed"
+        );
         assert_sound(&db);
     }
     state

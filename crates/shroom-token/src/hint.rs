@@ -1,0 +1,70 @@
+//! A guess at a pack's layout, so that the cache lines of a lookup are fetched side by side.
+//!
+//! A cold lookup in a pack is a chain of cache misses: the header says where the ids are, the ids where the value is. Packs of one
+//! store are mostly alike, so the layout of the last one tells about where those lines will be, and touching them
+//! first lets the processor fetch them while it waits for the header. A wrong guess costs a wasted load, never a wrong answer.
+//!
+//! Absent on purpose: nothing depends on the hint but time.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::Pack;
+use crate::pack::PACK_HEADER_LEN;
+
+/// The layout of a pack read lately. Shared by readers.
+#[derive(Debug, Default)]
+pub struct PackHint {
+    /// count u16, id width u8, kind u8, common length u16; 0 before the first.
+    shape: AtomicU64,
+}
+
+impl PackHint {
+    /// No guess yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Loads from where token `id` would be in a pack like the last one. `data` starts at the pack and may go on past it;
+    /// `key` is the pack's first id, `next` that of the pack after it.
+    #[inline]
+    pub(crate) fn touch(&self, data: &[u8], id: u64, key: u64, next: u64) {
+        let [low, high, id_width, kind, len_low, len_high, ..] =
+            self.shape.load(Ordering::Relaxed).to_le_bytes();
+        let count = usize::from(u16::from_le_bytes([low, high]));
+        let id_width = usize::from(id_width);
+        let uniform = kind & 1 != 0;
+        let ids_at = PACK_HEADER_LEN + if uniform { 2 } else { 0 };
+        let offset = id.wrapping_sub(key);
+        let index = if id_width == 0 {
+            offset as usize
+        } else {
+            let span = next.wrapping_sub(key).max(1);
+            (offset as f64 / span as f64 * count as f64) as usize
+        };
+        let index = index.min(count);
+        if id_width > 0 {
+            black_box(data.get(ids_at + index * id_width).copied());
+        }
+        let ends_at = ids_at + count.saturating_sub(1) * id_width;
+        let at = if uniform {
+            ends_at + index * usize::from(u16::from_le_bytes([len_low, len_high]))
+        } else {
+            ends_at + index * (1 + usize::from(kind >> 1 & 1))
+        };
+        black_box(data.get(at).copied());
+    }
+
+    /// Remembers a pack's layout, when it differs enough to matter.
+    #[inline]
+    pub(crate) fn remember(&self, pack: &Pack<'_>) {
+        let [low, high, id_width, kind, len_low, len_high] = pack.shape_bytes();
+        let shape = u64::from_le_bytes([low, high, id_width, kind, len_low, len_high, 0, 0]);
+        let old = self.shape.load(Ordering::Relaxed);
+        // Counts vary a little from pack to pack; a shared cache line must not be written for that.
+        let near = (shape as u16).abs_diff(old as u16) <= (shape as u16) / 8;
+        if shape >> 16 != old >> 16 || !near {
+            self.shape.store(shape, Ordering::Relaxed);
+        }
+    }
+}
