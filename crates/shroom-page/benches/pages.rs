@@ -23,7 +23,7 @@ fn scattered(limit: u32) -> impl FnMut() -> LogicalPage {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        LogicalPage(1 + ((state >> 33) * u64::from(limit) >> 31) as u32)
+        LogicalPage(1 + (((state >> 33) * u64::from(limit)) >> 31) as u32)
     }
 }
 

@@ -7,6 +7,7 @@
 //! Absent on purpose: reading frames back (see `recovery`), choosing when to drain (the layer above).
 
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -249,14 +250,33 @@ impl PageStore {
         if self.synced.load(Ordering::Acquire) >= sequence {
             return self.check_writable();
         }
-        // Whoever holds the turn syncs for all that wait behind it.
-        let _turn = self
-            .sync_turn
-            .lock()
-            .unwrap_or_else(|poison| poison.into_inner());
+        // Whoever has the turn syncs for all that wait, and wakes them together: were they let in one by one, the
+        // fastest caller would take turn after turn before them.
+        let mut busy = self.sync_turn();
+        while *busy && self.synced.load(Ordering::Acquire) < sequence {
+            busy = self
+                .sync_ended
+                .wait(busy)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
         if self.synced.load(Ordering::Acquire) >= sequence {
             return self.check_writable();
         }
+        *busy = true;
+        drop(busy);
+        let result = self.write_and_sync();
+        *self.sync_turn() = false;
+        self.sync_ended.notify_all();
+        result
+    }
+
+    fn sync_turn(&self) -> MutexGuard<'_, bool> {
+        self.sync_turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_and_sync(&self) -> Result<()> {
         self.check_writable()?;
         let reached = {
             let mut journal = self.journal();

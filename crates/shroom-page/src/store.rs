@@ -1,7 +1,7 @@
 //! The store: opens a storage, hands out snapshots and transactions, and owns what they share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::allocation::{Allocation, FreePages};
 use crate::journal::Journal;
@@ -27,8 +27,10 @@ pub struct PageStore {
     journal: Mutex<Journal>,
     /// Highest journal sequence known to be durable.
     pub(crate) synced: AtomicU64,
-    /// Held by the thread that syncs the journal.
-    pub(crate) sync_turn: Mutex<()>,
+    /// Whether a thread is syncing the journal.
+    pub(crate) sync_turn: Mutex<bool>,
+    /// Signalled when it is done.
+    pub(crate) sync_ended: Condvar,
     /// Held during each sync. A system reports a failed write-back to one of two syncs that overlap, and success
     /// to the other: one after the other, the second finds the store poisoned.
     sync_gate: Mutex<()>,
@@ -151,7 +153,8 @@ impl PageStore {
             current: RwLock::new(base),
             journal: Mutex::new(journal),
             synced: AtomicU64::new(recovery.synced),
-            sync_turn: Mutex::new(()),
+            sync_turn: Mutex::new(false),
+            sync_ended: Condvar::new(),
             sync_gate: Mutex::new(()),
             poisoned: AtomicBool::new(false),
             recovered: Mutex::new(recovery.frames),

@@ -100,7 +100,18 @@ impl<'a> Column<'a> {
     /// [`Column::count_up_to`] for a column without a guess: O(len).
     #[inline]
     pub(crate) fn count_all(&self, target: u64) -> usize {
-        self.count(target, 0, self.len)
+        let found = match self.width {
+            1 => count_some::<1>(self.bytes, self.len, self.mask, target),
+            2 => count_some::<2>(self.bytes, self.len, self.mask, target),
+            3 => count_some::<3>(self.bytes, self.len, self.mask, target),
+            4 => count_some::<4>(self.bytes, self.len, self.mask, target),
+            5 => count_some::<5>(self.bytes, self.len, self.mask, target),
+            6 => count_some::<6>(self.bytes, self.len, self.mask, target),
+            7 => count_some::<7>(self.bytes, self.len, self.mask, target),
+            8 => count_some::<8>(self.bytes, self.len, self.mask, target),
+            _ => None,
+        };
+        found.unwrap_or_else(|| self.count(target, 0, self.len))
     }
 
     /// [`Column::count_up_to`] from a guess on.
@@ -197,6 +208,23 @@ fn count_fixed<const WIDTH: usize>(bytes: &[u8], mask: u64, target: u64) -> Opti
         found += usize::from(u64::from_le_bytes(*chunk) & mask <= target);
     }
     Some(found)
+}
+
+/// How many of the first `len` values are at most `target`. `None` when the bytes do not go on far enough for 8-byte loads.
+fn count_some<const WIDTH: usize>(
+    bytes: &[u8],
+    len: usize,
+    mask: u64,
+    target: u64,
+) -> Option<usize> {
+    let bytes = bytes.get(..len.saturating_sub(1) * WIDTH + 8)?;
+    let windows = bytes.windows(8).step_by(WIDTH).take(len);
+    Some(
+        windows
+            .filter_map(|window| window.first_chunk::<8>())
+            .map(|chunk| usize::from(u64::from_le_bytes(*chunk) & mask <= target))
+            .sum(),
+    )
 }
 
 /// Appends `values` to `out`, each of `width` bytes.

@@ -5,31 +5,46 @@
 use shroom_page::{LogicalPage, PageRead};
 
 use crate::lookup::open_node;
-use crate::{Result, TokenRoot};
+use crate::{Result, TokenError, TokenRoot};
 
 /// Number of pages of the directory. Reads its inner pages, not its leaves.
 ///
 /// # Errors
-/// Corruption, or an error of the layers below.
+/// Corruption (pages that lead to each other would make more of them than there are), or an error of the layers below.
 pub fn directory_pages<R: PageRead>(pages: &R, root: &TokenRoot) -> Result<u64> {
-    match root.level() {
-        None => Ok(0),
-        Some(level) => below(pages, root.addr.page, level, None),
+    let mut count = 0;
+    if let Some(level) = root.level() {
+        below(pages, root.addr.page, level, None, &mut count)?;
     }
+    Ok(count)
 }
 
-fn below<R: PageRead>(pages: &R, page: LogicalPage, level: u8, key: Option<u64>) -> Result<u64> {
+fn below<R: PageRead>(
+    pages: &R,
+    page: LogicalPage,
+    level: u8,
+    key: Option<u64>,
+    count: &mut u64,
+) -> Result<()> {
+    *count += 1;
     let Some(child_level) = level.checked_sub(1) else {
-        return Ok(1);
+        return Ok(());
     };
     let node = open_node(pages, page, level, key)?;
     if child_level == 0 {
-        return Ok(1 + node.len() as u64);
+        *count += node.len() as u64;
     }
-    let mut count = 1;
-    for index in 0..node.len() {
+    let limit = u64::from(pages.logical_pages());
+    if *count > limit {
+        return Err(TokenError::Totals {
+            what: "directory pages",
+            expected: limit,
+            got: *count,
+        });
+    }
+    for index in (0..node.len()).filter(|_| child_level > 0) {
         let entry = node.entry(index);
-        count += below(pages, entry.addr.page, child_level, Some(entry.id))?;
+        below(pages, entry.addr.page, child_level, Some(entry.id), count)?;
     }
-    Ok(count)
+    Ok(())
 }

@@ -169,6 +169,8 @@ impl Storage for Counting {
     }
 }
 
+/// Callers once took their turns under a lock, and the one that had just synced was the first to get it again: the others
+/// waited for a sync each.
 #[test]
 fn concurrent_flushes_share_syncs() {
     let dir = tempfile::tempdir().unwrap();
@@ -194,7 +196,7 @@ fn concurrent_flushes_share_syncs() {
     });
     let syncs = storage.syncs.load(Ordering::Relaxed) - before;
     println!("{syncs} syncs for 400 flushes by 8 threads");
-    assert!(syncs < 250, "{syncs} syncs for 400 flushes");
+    assert!(syncs < 200, "{syncs} syncs for 400 flushes");
     let before = storage.syncs.load(Ordering::Relaxed);
     db.flush().unwrap();
     assert_eq!(

@@ -95,6 +95,7 @@ fn every_bit_of_a_file_with_a_live_journal() {
     let db = sample(&storage);
     db.checkpoint().unwrap();
     let mut states = vec![Model::read(&db).unwrap()];
+    let before = storage.image();
     for id in 0..6 {
         db.put(id, &[id as u8; 60]).unwrap();
         db.flush().unwrap();
@@ -102,10 +103,15 @@ fn every_bit_of_a_file_with_a_live_journal() {
     }
     std::mem::forget(db);
     let image = storage.image();
-    // Past the last frame the areas are zeros; some of them are tried as well.
-    let used = image.len() - image.iter().rev().take_while(|&&byte| byte == 0).count();
+    // Each bit of the frames; of the other bytes, which a closed file has as well, some.
+    let frames = |at: usize| before.get(at) != Some(&image[at]);
+    let every = |at: usize| match image[at] {
+        _ if frames(at) => 1,
+        0 => 101,
+        _ => 7,
+    };
     let (mut harmless, mut refused, mut shorter) = (0, 0, 0);
-    for bit in 0..(used + 1024).min(image.len()) * 8 {
+    for bit in (0..image.len() * 8).filter(|bit| bit % every(bit / 8) == 0) {
         let mut damaged = image.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         match try_image(&damaged, bit % 16 != 0) {
@@ -124,7 +130,7 @@ fn every_bit_of_a_file_with_a_live_journal() {
     }
     println!(
         "{} bit flips: {refused} refused, {harmless} harmless, of these {shorter} in the last frame",
-        used * 8
+        refused + harmless
     );
     assert!(refused > 0 && shorter > 0);
 }
@@ -164,7 +170,6 @@ fn damaged_everywhere_at_random() {
     }
 }
 
-/// The page's hash is right, and what is in it is not: only the layers above can tell.
 #[test]
 fn garbage_is_refused() {
     let mut random = Random(3);

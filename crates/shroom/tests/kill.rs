@@ -31,7 +31,7 @@ fn ids(stamp: u64) -> impl Iterator<Item = u64> {
 
 fn value(stamp: u64, id: u64) -> Vec<u8> {
     let mut random = Random(stamp << 20 | id);
-    let len = if stamp % 40 == 0 {
+    let len = if stamp.is_multiple_of(40) {
         70_000
     } else {
         random.below(900)
@@ -54,7 +54,7 @@ fn child() {
         }
         batch.tag(stamp);
         batch.commit().unwrap();
-        if stamp % 3 == 0 {
+        if stamp.is_multiple_of(3) {
             db.flush().unwrap();
             writeln!(out, "durable {stamp}").unwrap();
             out.flush().unwrap();
@@ -64,7 +64,7 @@ fn child() {
 
 fn check(path: &str, acknowledged: u64) -> u64 {
     // Every other time the next child finds the file as the kill left it.
-    let db = if acknowledged % 2 == 0 {
+    let db = if acknowledged.is_multiple_of(2) {
         open(path)
     } else {
         Db::open_read_only(path).unwrap()
