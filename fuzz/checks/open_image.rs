@@ -26,8 +26,13 @@ pub(crate) fn examine_both(image: &[u8]) {
 }
 
 fn examine(image: Vec<u8>, check: ReadCheck) {
-    let options = Options::new().create(false).background(false).read_check(check);
-    let open = |options: &Options| options.open_storage(Arc::new(MemoryStorage::from_bytes(image.clone())));
+    let options = Options::new()
+        .create(false)
+        .background(false)
+        .read_check(check);
+    let open = |options: &Options| {
+        options.open_storage(Arc::new(MemoryStorage::from_bytes(image.clone())))
+    };
 
     let trusted = check != ReadCheck::Off;
     if let Ok(db) = open(&options.clone().read_only(true)) {
@@ -90,13 +95,17 @@ fn write_some(db: &Db) -> shroom::Result<()> {
 
 /// The image with right hashes in its superblocks (format §2.1), as far as it is long enough to have any.
 fn sealed(mut image: Vec<u8>) -> Vec<u8> {
-    let Some(&shift) = image.get(10) else { return image };
+    let Some(&shift) = image.get(10) else {
+        return image;
+    };
     if !(9..=16).contains(&shift) {
         return image;
     }
     let page_len = 1_usize << shift;
     for start in [0, page_len] {
-        let Some(slot) = image.get_mut(start..start + page_len.min(4096)) else { break };
+        let Some(slot) = image.get_mut(start..start + page_len.min(4096)) else {
+            break;
+        };
         let mut hasher = blake3::Hasher::new();
         hasher.update(&slot[..24]).update(&slot[56..]);
         slot[24..56].copy_from_slice(hasher.finalize().as_bytes());

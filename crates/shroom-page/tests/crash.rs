@@ -84,7 +84,9 @@ fn run(seed: u64) {
         let plans = plans(&mut random);
         let plan = &plans[random.below(plans.len() as u64) as usize];
         let (storage, store, stamp) = reopen(&world, events, plan);
-        let frames = world.frames.clone();
+        // What the crash cut off must never come back.
+        let mut frames = world.frames.clone();
+        frames.retain(|&sequence, _| sequence <= store.journal_mark().sequence);
         let states = world.states.clone();
         world = World::with(storage, store, random.next(), states, stamp);
         world.frames = frames;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use shroom_page::storage::{MemoryStorage, Storage};
+use shroom_page::storage::{FileStorage, MemoryStorage, OpenMode, Storage};
 use shroom_page::{LogicalPage, PageRead, PageSize, PageStore, Roots, Snapshot};
 
 #[derive(Clone, Debug)]
@@ -205,9 +205,7 @@ impl World {
     }
 }
 
-fn run(page_size: PageSize, ops: &[Op]) -> Vec<u8> {
-    let memory = MemoryStorage::new();
-    let storage: Arc<dyn Storage> = Arc::new(memory.clone());
+fn run_on(storage: Arc<dyn Storage>, page_size: PageSize, ops: &[Op]) {
     let store = Arc::new(PageStore::create(Arc::clone(&storage), page_size).unwrap());
     World {
         storage,
@@ -217,6 +215,11 @@ fn run(page_size: PageSize, ops: &[Op]) -> Vec<u8> {
         snapshots: Vec::new(),
     }
     .run(ops);
+}
+
+fn run(page_size: PageSize, ops: &[Op]) -> Vec<u8> {
+    let memory = MemoryStorage::new();
+    run_on(Arc::new(memory.clone()), page_size, ops);
     memory.to_bytes()
 }
 
@@ -228,6 +231,22 @@ proptest! {
         let page_size = PageSize::from_shift(shift).unwrap();
         let first = run(page_size, &ops);
         prop_assert!(first == run(page_size, &ops), "the same operations gave other bytes");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// A view of a file shows what is written later, unlike one of memory: a snapshot whose pages are written again, or
+    /// cut off, is found out here.
+    #[test]
+    fn behaves_like_a_map_in_a_file(shift in 9_u8..=12, ops in ops()) {
+        let page_size = PageSize::from_shift(shift).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let storage = FileStorage::open(&path, OpenMode::CREATE_NEW).unwrap();
+        run_on(Arc::new(storage), page_size, &ops);
+        prop_assert!(std::fs::read(path).unwrap() == run(page_size, &ops));
     }
 }
 

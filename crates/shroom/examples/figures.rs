@@ -323,16 +323,55 @@ fn open(dir: &Path) -> Outcome {
     Ok(())
 }
 
+fn large(dir: &Path) -> Outcome {
+    let path = dir.join("large.shroom");
+    let mut value = vec![0; 1 << 30];
+    let mut random = Random(13);
+    for chunk in value.chunks_exact_mut(8) {
+        chunk.copy_from_slice(&random.next().to_le_bytes());
+    }
+    let db = Db::create(&path)?;
+    db.put(1, b"small")?;
+    let start = Instant::now();
+    db.put(2, &value)?;
+    let put = start.elapsed();
+    let start = Instant::now();
+    db.append(2, &[7; 100])?;
+    db.flush()?;
+    let append = start.elapsed();
+    db.close()?;
+    let db = Db::open(&path)?;
+    let start = Instant::now();
+    let read = db.get(2)?.ok_or("absent")?;
+    let first = start.elapsed();
+    assert!(
+        read.len() == value.len() + 100
+            && read[..value.len()] == value[..]
+            && read[value.len()..] == [7; 100]
+    );
+    println!(
+        "1 GiB value: put {:.2} s, append of 100 bytes and flush {:.1} ms, first get (every page verified) {:.2} s, copied: {}, file {} bytes over the value",
+        put.as_secs_f64(),
+        append.as_secs_f64() * 1e3,
+        first.as_secs_f64(),
+        read.is_copied(),
+        file_len(&path)? - value.len() as u64
+    );
+    Ok(())
+}
+
 fn main() -> Outcome {
     let dir = tempfile::tempdir_in(std::env::var_os("SHROOM_DIR").unwrap_or_else(|| ".".into()))?;
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let parts: [(&str, fn(&Path) -> Outcome); 6] = [
+    type Part = (&'static str, fn(&Path) -> Outcome);
+    let parts: [Part; 7] = [
         ("sizes", sizes),
         ("churn", churn),
         ("gets", gets),
         ("puts", puts),
         ("durable", durable),
         ("open", open),
+        ("large", large),
     ];
     for (name, part) in parts {
         if wanted.is_empty() || wanted.iter().any(|want| want == name) {

@@ -1,7 +1,7 @@
 //! x
 fn main() {
-    let db = shroom::Db::create("/tmp/zz.shroom")
-        .unwrap_or_else(|_| shroom::Db::open("/tmp/zz.shroom").unwrap());
+    let db = shroom::Db::create("/tmp/zzl.shroom")
+        .unwrap_or_else(|_| shroom::Db::open("/tmp/zzl.shroom").unwrap());
     let dense = std::env::args().nth(1).is_some();
     let id = |n: u64| {
         if dense {
@@ -11,7 +11,7 @@ fn main() {
         }
     };
     if db.is_empty().unwrap() {
-        for n in 0..100_000 {
+        for n in 0..1_000_000 {
             db.put(id(n), &[n as u8; 16]).unwrap();
         }
         db.close().unwrap();
@@ -20,8 +20,8 @@ fn main() {
     let s = db.snapshot();
     let mut sum = 0u64;
     let mut n = 0u64;
-    for _ in 0..200_000 {
-        n = (n + 0x5851_f42d) % 100_000;
+    for _ in 0..2_000_000 {
+        n = (n + 0x5851_f42d) % 1_000_000;
         sum += u64::from(s.get(id(n)).unwrap().unwrap()[0]);
     }
     println!("{sum}");

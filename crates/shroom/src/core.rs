@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::operation::Operation;
 use crate::options::Options;
 use crate::overlay::Overlay;
+use crate::pace::Progress;
 use crate::state::{Base, State};
 
 /// A value has at most this many pages' bytes (16 GiB at 4 KiB pages).
@@ -80,6 +81,7 @@ pub(crate) struct Core {
     writer: Mutex<Writer>,
     /// Signalled when a background checkpoint has ended.
     pub(crate) drained: Condvar,
+    pub(crate) progress: Progress,
     /// For the thread that drains in the background.
     pub(crate) this: Weak<Core>,
     /// Sequence of the checkpoint found at open.
@@ -121,6 +123,7 @@ impl Core {
             options,
             writer: Mutex::default(),
             drained: Condvar::new(),
+            progress: Progress::default(),
             this: Weak::clone(this),
             opened_at,
         }))

@@ -6,7 +6,6 @@
 //! * D3 When a checkpoint runs depends on bytes written and calls made, never on time.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use shroom_page::{JournalMark, PageError, Roots};
 use shroom_seg::SegmentTxn;
@@ -24,9 +23,6 @@ const AREA_BYTES_MIN: u64 = 64 << 10;
 const AREA_BYTES_SMALL: u64 = 1 << 20;
 /// Changed pages in memory, at least, before a slice is committed, in bytes.
 const SLICE_BYTES_MIN: u64 = 8 << 20;
-/// While a checkpoint runs and the active area is more than half full, a writer pauses each time it has filled this part of it.
-const PAUSES: u64 = 256;
-const PAUSE: Duration = Duration::from_millis(1);
 /// A slice is at most this part of the file (copy-on-write needs as much free space).
 const SLICE_PART: u64 = 16;
 
@@ -230,7 +226,8 @@ impl Core {
         let frozen = self.state.load().frozen.clone().unwrap_or_default();
         let span = tracing::debug_span!("checkpoint", tokens = frozen.len());
         let _entered = span.enter();
-        let mut edits = frozen.edits().peekable();
+        self.progress.begin(frozen.len() as u64);
+        let mut edits = frozen.edits().inspect(|_| self.progress.step()).peekable();
         loop {
             let before = self.store.snapshot();
             let file = u64::from(before.physical_pages()) << self.store.page_size().shift();
@@ -356,18 +353,6 @@ impl Core {
         })?;
         published?;
         Ok(self.store.settle()?)
-    }
-
-    /// Lets a writer that outruns the checkpoint wait a little, often, rather than long at once.
-    pub(crate) fn slow_down(&self, mut writer: MutexGuard<'_, Writer>) {
-        if !matches!(writer.draining, Draining::Running) {
-            return;
-        }
-        let journal = self.store.journal_stats();
-        if journal.used_bytes > journal.active_bytes / 2 && journal.used_bytes >= writer.pause_at {
-            writer.pause_at = journal.used_bytes + journal.active_bytes / PAUSES;
-            drop(self.drained.wait_timeout(writer, PAUSE));
-        }
     }
 }
 

@@ -44,6 +44,7 @@ mod iter;
 mod operation;
 mod options;
 mod overlay;
+mod pace;
 mod report;
 mod root;
 mod snapshot;

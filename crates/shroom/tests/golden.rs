@@ -9,10 +9,7 @@ use std::sync::Arc;
 use shroom::storage::MemoryStorage;
 use shroom::{Db, Options};
 
-const GOLDEN: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/tests/golden/format-1.shroom"
-);
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format-1.shroom");
 
 /// Tokens of each kind: dense and scattered ids, equal and mixed lengths, empty, blobs of one segment, of several and with
 /// extents.

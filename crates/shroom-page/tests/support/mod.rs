@@ -29,6 +29,9 @@ pub(crate) struct Promise {
     pub(crate) synced: u64,
 }
 
+/// Changes the pages and the model, and returns what is drained with them; `None` aborts.
+type Body<'b> = &'b mut dyn FnMut(&mut World, &mut PageTxn<'_>, &mut State) -> Result<Option<u64>>;
+
 /// A store, what it should hold, and what it has promised.
 pub(crate) struct World {
     pub(crate) storage: FaultyStorage,
@@ -261,10 +264,7 @@ impl World {
     }
 
     /// One transaction; `body` changes it and the model, and returns what it drains, or `None` to abort.
-    fn commit_with(
-        &mut self,
-        body: &mut dyn FnMut(&mut Self, &mut PageTxn<'_>, &mut State) -> Result<Option<u64>>,
-    ) -> Result<()> {
+    fn commit_with(&mut self, body: Body<'_>) -> Result<()> {
         let mut state = self.state().clone();
         let store = Arc::clone(&self.store);
         let stamp = self.states.keys().next_back().unwrap() + 1;

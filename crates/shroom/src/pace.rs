@@ -1,0 +1,64 @@
+//! Back-pressure: a writer that outruns the checkpoint waits a little, often, instead of long at once.
+//!
+//! While a checkpoint drains one journal area, the writer fills the other. It may be ahead by a quarter of an area; beyond that
+//! it is held to the checkpoint's pace: at each 512th of the area it waits until the checkpoint has caught up, or
+//! a few milliseconds.
+//!
+//! Absent on purpose: decides nothing about what is written; only when the next write may begin.
+
+use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::core::{Core, Writer};
+use crate::drain::Draining;
+
+/// Parts of a journal area at whose ends a writer may have to wait.
+const PARTS: u64 = 512;
+/// Longest wait of one write, while a checkpoint runs and the area is not full.
+const WAIT_MAX: Duration = Duration::from_millis(4);
+/// Share of an area by which the writer may be ahead, in 256ths.
+const LEAD: u64 = 64;
+
+/// How far the running checkpoint is.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Progress {
+    pub(crate) fn begin(&self, total: u64) {
+        self.done.store(0, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    pub(crate) fn step(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// In 256ths.
+    fn share(&self) -> u64 {
+        let total = self.total.load(Ordering::Relaxed).max(1);
+        self.done.load(Ordering::Relaxed).min(total) * 256 / total
+    }
+}
+
+impl Core {
+    /// Called after a write, which is done: waits when the writer is too far ahead of the checkpoint.
+    pub(crate) fn slow_down(&self, mut writer: MutexGuard<'_, Writer>) {
+        if !matches!(writer.draining, Draining::Running) {
+            return;
+        }
+        let journal = self.store.journal_stats();
+        if journal.used_bytes < writer.pause_at {
+            return;
+        }
+        writer.pause_at = journal.used_bytes + journal.active_bytes / PARTS;
+        let filled = journal.used_bytes * 256 / journal.active_bytes.max(1);
+        let allowed = LEAD + self.progress.share() * (256 - LEAD) / 256;
+        if filled > allowed {
+            drop(self.drained.wait_timeout(writer, WAIT_MAX));
+        }
+    }
+}
