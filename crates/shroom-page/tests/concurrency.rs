@@ -63,6 +63,15 @@ fn write(store: &PageStore) {
     }
 }
 
+/// Ends the other threads, also when the one that holds it panics.
+struct Done<'d>(&'d AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn snapshots_hold_still_and_frames_survive() {
     let folder = tempfile::tempdir().unwrap();
@@ -97,14 +106,14 @@ fn snapshots_hold_still_and_frames_survive() {
                 if store.journal_append(&[mark as u8; 50]).unwrap().is_none() {
                     store.journal_rotate().unwrap();
                     std::thread::yield_now();
-                } else if mark % 5 == 0 {
+                } else if mark.is_multiple_of(5) {
                     store.journal_sync(mark + 1).unwrap();
                     synced.store(mark + 1, Ordering::Relaxed);
                 }
             }
         });
+        let _done = Done(&done);
         write(&store);
-        done.store(true, Ordering::Relaxed);
     });
     let synced = synced.load(Ordering::Relaxed);
     assert!(store.verify().unwrap().is_sound());

@@ -438,3 +438,32 @@ fn a_refused_cut_does_not_stop_the_store() {
         );
     }
 }
+
+/// A frame that a crash cut off came back when the frame before it was written again, byte for byte.
+#[test]
+fn a_frame_that_was_cut_off_does_not_come_back() {
+    let storage = MemoryStorage::new();
+    let store = create(&storage, SMALL);
+    with_areas(&store, [8, 0]);
+    assert!(store.journal_rotate().unwrap());
+    append(&store, &[1; 600]);
+    append(&store, b"cut off");
+    store.journal_sync(2).unwrap();
+    drop(store);
+    // Of the one write of both frames, the first sector was lost.
+    let mut bytes = storage.to_bytes();
+    let frame = bytes
+        .windows(600)
+        .position(|bytes| bytes == [1; 600])
+        .unwrap()
+        - 40;
+    bytes[frame..frame + 512].fill(0);
+    let storage = MemoryStorage::from_bytes(bytes);
+    let store = reopen(&storage);
+    assert_eq!(recovered(&store), []);
+    assert!(store.journal_rotate().unwrap());
+    append(&store, &[1; 600]);
+    store.journal_sync(1).unwrap();
+    drop(store);
+    assert_eq!(recovered(&reopen(&storage)), [(1, vec![1; 600])]);
+}

@@ -9,6 +9,8 @@
 /// Values that a search counts through around its guess: with uniform ids, a guess into `n` values is off by about
 /// `sqrt(n) / 2`, some 7 in a pack of 16-byte values and 10 in a directory leaf of 4 KiB.
 const WINDOW_LEN: usize = 32;
+/// Values of a window that are compared one by one once the last of them is known to be the first above the target.
+const BLOCK_LEN: usize = 4;
 
 /// Bytes that hold every value up to `max`: 0 to 8.
 pub(crate) const fn width_of(max: u64) -> usize {
@@ -21,7 +23,6 @@ pub(crate) struct Column<'a> {
     bytes: &'a [u8],
     len: usize,
     width: usize,
-    mask: u64,
 }
 
 impl<'a> Column<'a> {
@@ -31,13 +32,7 @@ impl<'a> Column<'a> {
         if width > 8 || len.checked_mul(width)? > bytes.len() {
             return None;
         }
-        let mask = u64::MAX.checked_shr(64 - 8 * width as u32).unwrap_or(0);
-        Some(Self {
-            bytes,
-            len,
-            width,
-            mask,
-        })
+        Some(Self { bytes, len, width })
     }
 
     /// Number of values.
@@ -45,25 +40,21 @@ impl<'a> Column<'a> {
         self.len
     }
 
+    /// The bytes after the values.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.len * self.width..).unwrap_or(&[])
+    }
+
     /// Value `index`; 0 past the end of the bytes (callers stay below `len`).
     #[inline]
     pub(crate) fn get(&self, index: usize) -> u64 {
         debug_assert!(index < self.len);
         let tail = self.bytes.get(index * self.width..).unwrap_or(&[]);
-        match tail.first_chunk::<8>() {
-            Some(chunk) => u64::from_le_bytes(*chunk) & self.mask,
-            None => self.get_near_end(tail),
-        }
-    }
-
-    /// Fewer than 8 bytes are left in the slice.
-    #[cold]
-    fn get_near_end(&self, tail: &[u8]) -> u64 {
-        let mut chunk = [0; 8];
-        for (to, from) in chunk.iter_mut().zip(tail) {
-            *to = *from;
-        }
-        u64::from_le_bytes(chunk) & self.mask
+        let value = match tail.first_chunk::<8>() {
+            Some(chunk) => u64::from_le_bytes(*chunk),
+            None => near_end(tail),
+        };
+        value & mask(self.width)
     }
 
     /// How many values are at most `target`, for an ascending column. `span` is a value that the column would
@@ -76,12 +67,12 @@ impl<'a> Column<'a> {
     pub(crate) fn count_up_to(&self, target: u64, span: Option<u64>) -> usize {
         match self.guess(target, span) {
             Some(guess) => self.count_near(target, guess),
-            None => self.count_all(target),
+            None => self.halve(target, 0, self.len),
         }
     }
 
     /// Where `target` would be if values were uniform: the first step of [`Column::count_up_to`]. `None` for a column so
-    /// short that counting through it is best.
+    /// short that it is best searched by halves.
     #[inline]
     pub(crate) fn guess(&self, target: u64, span: Option<u64>) -> Option<usize> {
         let len = self.len;
@@ -92,41 +83,45 @@ impl<'a> Column<'a> {
             Some(span) => (span, len),
             None => (self.get(len - 1), len - 1),
         };
-        // Floating point loses the low bits of large ids; a guess need not be exact.
-        let guess = (target as f64 / span.max(1) as f64 * steps as f64) as usize;
+        // Halved, since a processor converts signed integers; a guess need not be exact.
+        let share = (target >> 1) as i64 as f64 / (span >> 1 | 1) as i64 as f64;
+        let guess = (share * steps as i64 as f64) as i64 as usize;
         Some(guess.min(len - 2))
     }
 
-    /// [`Column::count_up_to`] for a column without a guess: O(len).
-    #[inline]
-    pub(crate) fn count_all(&self, target: u64) -> usize {
-        let found = match self.width {
-            1 => count_some::<1>(self.bytes, self.len, self.mask, target),
-            2 => count_some::<2>(self.bytes, self.len, self.mask, target),
-            3 => count_some::<3>(self.bytes, self.len, self.mask, target),
-            4 => count_some::<4>(self.bytes, self.len, self.mask, target),
-            5 => count_some::<5>(self.bytes, self.len, self.mask, target),
-            6 => count_some::<6>(self.bytes, self.len, self.mask, target),
-            7 => count_some::<7>(self.bytes, self.len, self.mask, target),
-            8 => count_some::<8>(self.bytes, self.len, self.mask, target),
-            _ => None,
-        };
-        found.unwrap_or_else(|| self.count(target, 0, self.len))
-    }
-
-    /// [`Column::count_up_to`] from a guess on.
+    /// [`Column::count_up_to`] from a guess on, in a column longer than a window.
     #[inline]
     pub(crate) fn count_near(&self, target: u64, guess: usize) -> usize {
         let start_max = self.len.saturating_sub(WINDOW_LEN);
-        if self.get(guess) <= target && target < self.get(guess + 1) {
-            return guess + 1;
-        }
         let start = guess.saturating_sub(WINDOW_LEN / 2).min(start_max);
-        let found = self.count_window(target, start);
-        let below = found == 0 && start > 0;
-        let above = found == WINDOW_LEN && start < start_max;
+        let bytes = self.bytes.get(start * self.width..).unwrap_or(&[]);
+        let found = match self.width {
+            1 => count_window::<1>(bytes, target),
+            2 => count_window::<2>(bytes, target),
+            3 => count_window::<3>(bytes, target),
+            4 => count_window::<4>(bytes, target),
+            5 => count_window::<5>(bytes, target),
+            6 => count_window::<6>(bytes, target),
+            7 => count_window::<7>(bytes, target),
+            8 => count_window::<8>(bytes, target),
+            _ => None,
+        };
+        match found {
+            Some(found) if found > 0 && found < WINDOW_LEN => start + found,
+            _ => self.count_from(target, start),
+        }
+    }
+
+    /// The answer of [`Column::count_up_to`] when it is not inside the window at `start`, or that ends at the last bytes.
+    #[cold]
+    #[inline(never)]
+    fn count_from(&self, target: u64, start: usize) -> usize {
+        let end = self.len.min(start + WINDOW_LEN);
+        let found = self.halve(target, start, end);
+        let below = found == start && start > 0;
+        let above = found == end && end < self.len;
         match below || above {
-            false => start + found,
+            false => found,
             true => self.gallop(target, start, below),
         }
     }
@@ -158,32 +153,6 @@ impl<'a> Column<'a> {
         self.halve(target, low, self.len)
     }
 
-    /// How many of the `len` values from `start` on are at most `target`.
-    #[inline]
-    fn count(&self, target: u64, start: usize, len: usize) -> usize {
-        (start..start + len)
-            .map(|index| usize::from(self.get(index) <= target))
-            .sum()
-    }
-
-    /// How many of the `WINDOW_LEN` values from `start` on are at most `target`.
-    #[inline]
-    fn count_window(&self, target: u64, start: usize) -> usize {
-        let bytes = self.bytes.get(start * self.width..).unwrap_or(&[]);
-        let found = match self.width {
-            1 => count_fixed::<1>(bytes, self.mask, target),
-            2 => count_fixed::<2>(bytes, self.mask, target),
-            3 => count_fixed::<3>(bytes, self.mask, target),
-            4 => count_fixed::<4>(bytes, self.mask, target),
-            5 => count_fixed::<5>(bytes, self.mask, target),
-            6 => count_fixed::<6>(bytes, self.mask, target),
-            7 => count_fixed::<7>(bytes, self.mask, target),
-            8 => count_fixed::<8>(bytes, self.mask, target),
-            _ => None,
-        };
-        found.unwrap_or_else(|| self.count(target, start, WINDOW_LEN))
-    }
-
     /// The answer of [`Column::count_up_to`] when it lies in `low..=high`.
     #[inline]
     fn halve(&self, target: u64, mut low: usize, high: usize) -> usize {
@@ -198,33 +167,49 @@ impl<'a> Column<'a> {
     }
 }
 
-/// How many of `WINDOW_LEN` values are at most `target`: known sizes leave no bounds check and no branch in the loop.
-/// `None` when the bytes do not go on far enough for 8-byte loads.
-fn count_fixed<const WIDTH: usize>(bytes: &[u8], mask: u64, target: u64) -> Option<usize> {
-    let bytes = bytes.get(..(WINDOW_LEN - 1) * WIDTH + 8)?;
-    let mut found = 0;
-    for index in 0..WINDOW_LEN {
-        let chunk = bytes.get(index * WIDTH..)?.first_chunk::<8>()?;
-        found += usize::from(u64::from_le_bytes(*chunk) & mask <= target);
+/// What a load of 8 bytes has of a value.
+#[inline]
+const fn mask(width: usize) -> u64 {
+    match width {
+        0 => 0,
+        _ => u64::MAX >> ((64 - 8 * width) & 63),
     }
-    Some(found)
 }
 
-/// How many of the first `len` values are at most `target`. `None` when the bytes do not go on far enough for 8-byte loads.
-fn count_some<const WIDTH: usize>(
-    bytes: &[u8],
-    len: usize,
-    mask: u64,
-    target: u64,
-) -> Option<usize> {
-    let bytes = bytes.get(..len.saturating_sub(1) * WIDTH + 8)?;
-    let windows = bytes.windows(8).step_by(WIDTH).take(len);
-    Some(
-        windows
-            .filter_map(|window| window.first_chunk::<8>())
-            .map(|chunk| usize::from(u64::from_le_bytes(*chunk) & mask <= target))
-            .sum(),
-    )
+/// A load when fewer than 8 bytes are left.
+#[cold]
+fn near_end(tail: &[u8]) -> u64 {
+    let mut chunk = [0; 8];
+    for (to, from) in chunk.iter_mut().zip(tail) {
+        *to = *from;
+    }
+    u64::from_le_bytes(chunk)
+}
+
+/// How many of `WINDOW_LEN` values are at most `target`: of the last ones of blocks first, then in one block. Known sizes
+/// leave no bounds check and no branch. `None` when the bytes do not go on far enough for 8-byte loads.
+#[inline]
+fn count_window<const WIDTH: usize>(bytes: &[u8], target: u64) -> Option<usize> {
+    let value = |bytes: &[u8], index: usize| {
+        let chunk = bytes.get(index * WIDTH..)?.first_chunk::<8>()?;
+        Some(u64::from_le_bytes(*chunk) & mask(WIDTH))
+    };
+    let bytes = bytes.get(..(WINDOW_LEN - 1) * WIDTH + 8)?;
+    let mut blocks = 0;
+    for block in 0..WINDOW_LEN / BLOCK_LEN {
+        let last = value(bytes, block * BLOCK_LEN + BLOCK_LEN - 1)?;
+        blocks += usize::from(last <= target);
+    }
+    let mut found = blocks * BLOCK_LEN;
+    if found == WINDOW_LEN {
+        return Some(found);
+    }
+    let block = bytes.get(found * WIDTH..)?;
+    let block = block.get(..(BLOCK_LEN - 2) * WIDTH + 8)?;
+    for index in 0..BLOCK_LEN - 1 {
+        found += usize::from(value(block, index)? <= target);
+    }
+    Some(found)
 }
 
 /// Appends `values` to `out`, each of `width` bytes.

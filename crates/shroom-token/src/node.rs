@@ -9,6 +9,8 @@
 
 use shroom_page::{LogicalPage, PAGE_HEADER_LEN, PageType};
 use shroom_seg::SegmentAddr;
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::TokenId;
 use crate::column::{Column, width_of, write_column};
@@ -76,66 +78,81 @@ impl Entry {
     }
 }
 
+/// What a directory page starts with.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct NodeHeader {
+    page_type: u8,
+    kind: u8,
+    used: U16,
+    level: u8,
+    /// Of ids, pages and offsets.
+    widths: [u8; 3],
+    base_id: U64,
+    base_page: U32,
+    base_offset: U16,
+}
+const _: () = assert!(size_of::<NodeHeader>() == NODE_HEADER_LEN);
+
+impl NodeHeader {
+    /// Length of the columns; `None` when a field other than `used` is out of range.
+    #[inline]
+    fn columns_len(&self, level: u8) -> Option<usize> {
+        let leaf = level == 0;
+        let [id_width, page_width, offset_width] = self.widths;
+        let sound = self.page_type == PageType::Index as u8
+            && self.kind == if leaf { KIND_LEAF } else { KIND_NODE }
+            && self.level == level
+            && id_width <= 8
+            && page_width <= 4
+            && offset_width <= if leaf { 2 } else { 0 };
+        let width = usize::from(id_width) + usize::from(page_width) + usize::from(offset_width);
+        sound.then(|| usize::from(self.used.get()) * width)
+    }
+
+    /// The least id, page and offset.
+    #[inline]
+    fn base(&self) -> Entry {
+        let page = LogicalPage(self.base_page.get());
+        let offset = self.base_offset.get();
+        Entry {
+            id: self.base_id.get(),
+            addr: SegmentAddr { page, offset },
+        }
+    }
+}
+
 /// A view of a directory page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Node<'a> {
-    base: Entry,
+    header: &'a NodeHeader,
     ids: Column<'a>,
     pages: Column<'a>,
     offsets: Column<'a>,
-    widths: [u8; 3],
-    tail: &'a [u8],
 }
 
 impl<'a> Node<'a> {
     /// A directory page of `level`. O(1): reads the header only.
     #[inline]
     pub(crate) fn parse(page: &'a [u8], level: u8) -> Result<Self, NodeFlaw> {
-        let Some((header, body)) = page.split_first_chunk::<NODE_HEADER_LEN>() else {
-            return Err(NodeFlaw::Overrun { entries: 0 });
-        };
-        let [page_type, kind, used_low, used_high, found_level, rest @ ..] = *header;
-        let [id_width, page_width, offset_width, bases @ ..] = rest;
-        let widths = [id_width, page_width, offset_width];
-        let leaf = level == 0;
-        let kind_expected = if leaf { KIND_LEAF } else { KIND_NODE };
-        let used = usize::from(u16::from_le_bytes([used_low, used_high]));
-        let sound = page_type == PageType::Index as u8
-            && kind == kind_expected
-            && found_level == level
-            && page_width <= 4
-            && offset_width <= if leaf { 2 } else { 0 }
-            && used > 0;
-        if !sound {
-            return Err(header_flaw(header, level));
+        Self::parse_sound(page, level).ok_or_else(|| header_flaw(page, level))
+    }
+
+    #[inline]
+    fn parse_sound(page: &'a [u8], level: u8) -> Option<Self> {
+        let (header, body) = NodeHeader::ref_from_prefix(page).ok()?;
+        let used = usize::from(header.used.get());
+        if header.columns_len(level)? > body.len() || used == 0 {
+            return None;
         }
-        let overrun = NodeFlaw::Overrun { entries: used };
-        let mut left = body;
-        let mut column = |width: u8| {
-            let column = Column::new(left, used, width.into()).ok_or(overrun)?;
-            left = left.get(used * usize::from(width)..).ok_or(overrun)?;
-            Ok(column)
-        };
-        let (ids, pages, offsets) = (
-            column(id_width)?,
-            column(page_width)?,
-            column(offset_width)?,
-        );
-        let [b0, b1, b2, b3, b4, b5, b6, b7, p0, p1, p2, p3, o0, o1] = bases;
-        let base = Entry {
-            id: u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]),
-            addr: SegmentAddr {
-                page: LogicalPage(u32::from_le_bytes([p0, p1, p2, p3])),
-                offset: u16::from_le_bytes([o0, o1]),
-            },
-        };
-        Ok(Self {
-            base,
-            ids,
-            pages,
-            offsets,
-            widths,
-            tail: left,
+        let [id_width, page_width, offset_width] = header.widths.map(usize::from);
+        let pages_at = used * id_width;
+        let offsets_at = pages_at + used * page_width;
+        Some(Self {
+            header,
+            ids: Column::new(body, used, id_width)?,
+            pages: Column::new(body.get(pages_at..)?, used, page_width)?,
+            offsets: Column::new(body.get(offsets_at..)?, used, offset_width)?,
         })
     }
 
@@ -147,23 +164,15 @@ impl<'a> Node<'a> {
     /// First id under entry `index`, below [`Node::len`].
     #[inline]
     pub(crate) fn id(&self, index: usize) -> u64 {
-        self.base.id.wrapping_add(self.ids.get(index))
+        self.header.base_id.get().wrapping_add(self.ids.get(index))
     }
 
     /// Entry `index`, below [`Node::len`].
     #[inline]
     pub(crate) fn entry(&self, index: usize) -> Entry {
-        let page = self
-            .base
-            .addr
-            .page
-            .0
-            .wrapping_add(self.pages.get(index) as u32);
-        let offset = self
-            .base
-            .addr
-            .offset
-            .wrapping_add(self.offsets.get(index) as u16);
+        let base = self.header.base().addr;
+        let page = base.page.0.wrapping_add(self.pages.get(index) as u32);
+        let offset = base.offset.wrapping_add(self.offsets.get(index) as u16);
         Entry {
             id: self.id(index),
             addr: SegmentAddr {
@@ -182,9 +191,15 @@ impl<'a> Node<'a> {
     /// The last entry whose id is at most `id`. `next` is the first id after this page, when known.
     #[inline]
     pub(crate) fn find(&self, id: u64, next: Option<u64>) -> Option<usize> {
-        let offset = id.checked_sub(self.base.id)?;
-        let span = next.and_then(|next| next.checked_sub(self.base.id));
+        let base = self.header.base_id.get();
+        let offset = id.checked_sub(base)?;
+        let span = next.and_then(|next| next.checked_sub(base));
         self.ids.count_up_to(offset, span).checked_sub(1)
+    }
+
+    /// The bytes after the columns.
+    fn tail(&self) -> &'a [u8] {
+        self.offsets.rest()
     }
 
     /// Checks what parsing does not: order, least widths and bases, zeros after the columns. O(len).
@@ -202,21 +217,22 @@ impl<'a> Node<'a> {
             shape = shape.with(entry);
         }
         let [id_width, page_width, offset_width] = shape.widths().map(|width| width as u64);
-        let base = shape.base();
+        let (base, got) = (shape.base(), self.header.base());
+        let [id_width_got, page_width_got, offset_width_got] = self.header.widths.map(u64::from);
         for (field, expected, got) in [
-            ("id width", id_width, u64::from(self.widths[0])),
-            ("page width", page_width, u64::from(self.widths[1])),
-            ("offset width", offset_width, u64::from(self.widths[2])),
-            ("base id", base.id, self.base.id),
+            ("id width", id_width, id_width_got),
+            ("page width", page_width, page_width_got),
+            ("offset width", offset_width, offset_width_got),
+            ("base id", base.id, got.id),
             (
                 "base page",
                 base.addr.page.0.into(),
-                self.base.addr.page.0.into(),
+                got.addr.page.0.into(),
             ),
             (
                 "base offset",
                 base.addr.offset.into(),
-                self.base.addr.offset.into(),
+                got.addr.offset.into(),
             ),
         ] {
             if expected != got {
@@ -227,7 +243,7 @@ impl<'a> Node<'a> {
                 });
             }
         }
-        match self.tail.iter().rposition(|byte| *byte != 0) {
+        match self.tail().iter().rposition(|byte| *byte != 0) {
             None => Ok(()),
             Some(at) => Err(NodeFlaw::Tail {
                 at: shape.encoded_len() + at,
@@ -238,40 +254,36 @@ impl<'a> Node<'a> {
 
 /// Says which field of an unsound header is at fault.
 #[cold]
-fn header_flaw(header: &[u8; NODE_HEADER_LEN], level: u8) -> NodeFlaw {
-    let [
-        page_type,
-        kind,
-        used_low,
-        used_high,
-        found_level,
-        id_width,
-        page_width,
-        offset_width,
-        ..,
-    ] = *header;
+fn header_flaw(page: &[u8], level: u8) -> NodeFlaw {
+    let Ok((header, _)) = NodeHeader::ref_from_prefix(page) else {
+        return NodeFlaw::Overrun { entries: 0 };
+    };
     let leaf = level == 0;
     let flaw = |field, expected: u8, got: u8| NodeFlaw::Header {
         field,
         expected: expected.into(),
         got: got.into(),
     };
-    let kind_expected = if leaf { KIND_LEAF } else { KIND_NODE };
+    let kind = if leaf { KIND_LEAF } else { KIND_NODE };
     let offset_width_max = if leaf { 2 } else { 0 };
-    if page_type != PageType::Index as u8 {
-        flaw("page type", PageType::Index as u8, page_type)
-    } else if kind != kind_expected {
-        flaw("kind", kind_expected, kind)
-    } else if found_level != level {
-        flaw("level", level, found_level)
-    } else if used_low == 0 && used_high == 0 {
+    let [id_width, page_width, offset_width] = header.widths;
+    if header.page_type != PageType::Index as u8 {
+        flaw("page type", PageType::Index as u8, header.page_type)
+    } else if header.kind != kind {
+        flaw("kind", kind, header.kind)
+    } else if header.level != level {
+        flaw("level", level, header.level)
+    } else if header.used.get() == 0 {
         flaw("used", 1, 0)
     } else if page_width > 4 {
         flaw("page width", 4, page_width)
     } else if offset_width > offset_width_max {
         flaw("offset width", offset_width_max, offset_width)
-    } else {
+    } else if id_width > 8 {
         flaw("id width", 8, id_width)
+    } else {
+        let entries = header.used.get().into();
+        NodeFlaw::Overrun { entries }
     }
 }
 

@@ -14,6 +14,8 @@ use std::hint::black_box;
 
 use shroom_page::LogicalPage;
 use shroom_seg::SegmentAddr;
+use zerocopy::little_endian::{U16, U64};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 pub(crate) use self::encode::{PackShape, StoredToken, encode};
 pub use self::flaw::PackFlaw;
@@ -70,6 +72,17 @@ impl Stored<'_> {
     }
 }
 
+/// What a pack starts with.
+#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct PackHeader {
+    base: U64,
+    count: U16,
+    id_width: u8,
+    kind: u8,
+}
+const _: () = assert!(size_of::<PackHeader>() == PACK_HEADER_LEN);
+
 /// Where values end.
 #[derive(Clone, Copy, Debug)]
 enum Ends<'a> {
@@ -100,12 +113,11 @@ impl<'a> Pack<'a> {
             expected,
             got: data.len(),
         };
-        let Some((header, body)) = data.split_first_chunk::<PACK_HEADER_LEN>() else {
+        let Ok((header, body)) = PackHeader::ref_from_prefix(data) else {
             return Err(short(PACK_HEADER_LEN));
         };
-        let [base @ .., count_low, count_high, id_width, kind] = *header;
-        let base = u64::from_le_bytes(base);
-        let count = usize::from(u16::from_le_bytes([count_low, count_high]));
+        let (base, count) = (header.base.get(), usize::from(header.count.get()));
+        let (id_width, kind) = (header.id_width, header.kind);
         if count == 0 {
             return Err(PackFlaw::Empty);
         }
@@ -223,7 +235,7 @@ impl<'a> Pack<'a> {
         }
         let span = next.and_then(|next| next.0.checked_sub(self.base));
         let Some(guess) = self.ids.guess(offset, span) else {
-            return self.ids.count_all(offset) + 1;
+            return self.ids.count_up_to(offset, span) + 1;
         };
         self.touch(guess);
         self.ids.count_near(offset, guess) + 1

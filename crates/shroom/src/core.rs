@@ -229,7 +229,7 @@ impl Core {
             Write::Append { id, bytes } => {
                 let before = length(id)?;
                 let offset = before.unwrap_or(0);
-                outcome.length = offset + bytes.len() as u64;
+                outcome.length = offset.saturating_add(bytes.len() as u64);
                 self.check_length(id, outcome.length)?;
                 // Appending nothing to a token that is there changes nothing.
                 let changes = before.is_none() || !bytes.is_empty();
