@@ -145,6 +145,18 @@ impl Journal {
     }
 }
 
+/// The turn to sync: given back when dropped, however the sync ends.
+struct Turn<'s> {
+    store: &'s PageStore,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.store.sync_turn() = false;
+        self.store.sync_ended.notify_all();
+    }
+}
+
 /// Bytes that a frame takes in an area.
 fn frame_len(payload_len: usize) -> u64 {
     (FRAME_HEADER_LEN as u64 + payload_len as u64).next_multiple_of(FRAME_ALIGN as u64)
@@ -264,10 +276,8 @@ impl PageStore {
         }
         *busy = true;
         drop(busy);
-        let result = self.write_and_sync();
-        *self.sync_turn() = false;
-        self.sync_ended.notify_all();
-        result
+        let _turn = Turn { store: self };
+        self.write_and_sync()
     }
 
     fn sync_turn(&self) -> MutexGuard<'_, bool> {

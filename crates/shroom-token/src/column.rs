@@ -35,6 +35,13 @@ impl<'a> Column<'a> {
         Some(Self { bytes, len, width })
     }
 
+    /// A column that the caller has checked as [`Column::new`] does.
+    #[inline]
+    pub(crate) fn within(bytes: &'a [u8], len: usize, width: usize) -> Self {
+        debug_assert!(width <= 8 && len * width <= bytes.len());
+        Self { bytes, len, width }
+    }
+
     /// Number of values.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -95,18 +102,7 @@ impl<'a> Column<'a> {
         let start_max = self.len.saturating_sub(WINDOW_LEN);
         let start = guess.saturating_sub(WINDOW_LEN / 2).min(start_max);
         let bytes = self.bytes.get(start * self.width..).unwrap_or(&[]);
-        let found = match self.width {
-            1 => count_window::<1>(bytes, target),
-            2 => count_window::<2>(bytes, target),
-            3 => count_window::<3>(bytes, target),
-            4 => count_window::<4>(bytes, target),
-            5 => count_window::<5>(bytes, target),
-            6 => count_window::<6>(bytes, target),
-            7 => count_window::<7>(bytes, target),
-            8 => count_window::<8>(bytes, target),
-            _ => None,
-        };
-        match found {
+        match count_in_window(bytes, self.width, target) {
             Some(found) if found > 0 && found < WINDOW_LEN => start + found,
             _ => self.count_from(target, start),
         }
@@ -167,13 +163,11 @@ impl<'a> Column<'a> {
     }
 }
 
-/// What a load of 8 bytes has of a value.
+/// The bits that a value of `width` bytes, 0 to 8, has of a load of 8 bytes.
 #[inline]
 const fn mask(width: usize) -> u64 {
-    match width {
-        0 => 0,
-        _ => u64::MAX >> ((64 - 8 * width) & 63),
-    }
+    // Twice half of the way: a shift by 64 would not be one.
+    !(u64::MAX << (4 * width) << (4 * width))
 }
 
 /// A load when fewer than 8 bytes are left.
@@ -184,6 +178,21 @@ fn near_end(tail: &[u8]) -> u64 {
         *to = *from;
     }
     u64::from_le_bytes(chunk)
+}
+
+/// How many of the first `WINDOW_LEN` values are at most `target`; `None` when the bytes do not go on far enough for 8-byte loads.
+fn count_in_window(bytes: &[u8], width: usize, target: u64) -> Option<usize> {
+    match width {
+        1 => count_window::<1>(bytes, target),
+        2 => count_window::<2>(bytes, target),
+        3 => count_window::<3>(bytes, target),
+        4 => count_window::<4>(bytes, target),
+        5 => count_window::<5>(bytes, target),
+        6 => count_window::<6>(bytes, target),
+        7 => count_window::<7>(bytes, target),
+        8 => count_window::<8>(bytes, target),
+        _ => None,
+    }
 }
 
 /// How many of `WINDOW_LEN` values are at most `target`: of the last ones of blocks first, then in one block. Known sizes

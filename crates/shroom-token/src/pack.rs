@@ -155,10 +155,8 @@ impl<'a> Pack<'a> {
             return Err(short(PACK_HEADER_LEN + values_at));
         };
         let blobs = body.get(blobs_at..values_at).unwrap_or(&[]);
-        let columns = |at, len, width| {
-            Column::new(body.get(at..).unwrap_or(&[]), len, width).ok_or(short(values_at))
-        };
-        let ids = columns(length_len, count - 1, usize::from(id_width))?;
+        let columns = |at, len, width| Column::within(body.get(at..).unwrap_or(&[]), len, width);
+        let ids = columns(length_len, count - 1, usize::from(id_width));
         // Where unequal values end is read with the slot that is asked for: one cache miss less.
         let (ends, values_len) = if uniform {
             let length = body
@@ -166,7 +164,7 @@ impl<'a> Pack<'a> {
                 .map_or(0, |chunk| u16::from_le_bytes(*chunk));
             (Ends::Uniform(length.into()), count * usize::from(length))
         } else {
-            (Ends::Column(columns(ends_at, count, end_width)?), 0)
+            (Ends::Column(columns(ends_at, count, end_width)), 0)
         };
         let Some(slack) = values.len().checked_sub(values_len) else {
             return Err(short(PACK_HEADER_LEN + values_at + values_len));
