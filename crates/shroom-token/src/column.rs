@@ -26,18 +26,9 @@ pub(crate) struct Column<'a> {
 }
 
 impl<'a> Column<'a> {
-    /// A column at the start of `bytes`; `None` when the width is above 8 or the bytes do not suffice.
+    /// A column at the start of `bytes`. The caller has checked that the width is at most 8 and that the bytes suffice.
     #[inline]
-    pub(crate) fn new(bytes: &'a [u8], len: usize, width: usize) -> Option<Self> {
-        if width > 8 || len.checked_mul(width)? > bytes.len() {
-            return None;
-        }
-        Some(Self { bytes, len, width })
-    }
-
-    /// A column that the caller has checked as [`Column::new`] does.
-    #[inline]
-    pub(crate) fn within(bytes: &'a [u8], len: usize, width: usize) -> Self {
+    pub(crate) fn new(bytes: &'a [u8], len: usize, width: usize) -> Self {
         debug_assert!(width <= 8 && len * width <= bytes.len());
         Self { bytes, len, width }
     }

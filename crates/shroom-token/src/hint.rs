@@ -7,10 +7,15 @@
 //! Absent on purpose: nothing depends on the hint but time.
 
 use std::hint::black_box;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::Pack;
+use shroom_seg::SegmentAddr;
+
+use crate::lookup::Place;
+use crate::node::Node;
 use crate::pack::PACK_HEADER_LEN;
+use crate::{Pack, TokenId};
 
 /// Places to either side of a guess that are touched too: about the standard deviation in a pack of 200 uniform ids.
 const SPREAD: usize = 5;
@@ -20,12 +25,55 @@ const SPREAD: usize = 5;
 pub struct PackHint {
     /// count u16, id width u8, kind u8, common length u16; 0 before the first.
     shape: AtomicU64,
+    top: OnceLock<Top>,
+}
+
+/// A copy of the root directory page, decoded: every lookup begins there.
+#[derive(Debug)]
+pub(crate) struct Top {
+    ids: Box<[u64]>,
+    addrs: Box<[SegmentAddr]>,
+    /// Level of the pages that the entries name; `None` for packs.
+    pub(crate) below: Option<u8>,
+}
+
+impl Top {
+    pub(crate) fn new(node: &Node<'_>, below: Option<u8>) -> Self {
+        Self {
+            ids: node.entries().map(|entry| entry.id).collect(),
+            addrs: node.entries().map(|entry| entry.addr).collect(),
+            below,
+        }
+    }
+
+    /// Where to look for `id`; `None` when it is below every stored id.
+    #[inline]
+    pub(crate) fn find(&self, id: TokenId) -> Option<Place> {
+        let after = self.ids.partition_point(|first| *first <= id.0);
+        let index = after.checked_sub(1)?;
+        Some(Place {
+            addr: *self.addrs.get(index)?,
+            key: self.ids.get(index).copied(),
+            next: self.ids.get(after).copied(),
+        })
+    }
 }
 
 impl PackHint {
     /// No guess yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The copy of the root directory page, once there is one.
+    #[inline]
+    pub(crate) fn top(&self) -> Option<&Top> {
+        self.top.get()
+    }
+
+    /// Keeps a copy of the root directory page.
+    pub(crate) fn keep(&self, top: Top) -> &Top {
+        self.top.get_or_init(|| top)
     }
 
     /// Loads from where token `id` would be in a pack like the last one. `data` starts at the pack and may go on past it;

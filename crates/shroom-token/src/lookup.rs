@@ -8,7 +8,7 @@
 use shroom_page::{LogicalPage, PageRead};
 use shroom_seg::{SegmentAddr, segment_data};
 
-use crate::hint::PackHint;
+use crate::hint::{PackHint, Top};
 use crate::node::Node;
 use crate::{Pack, PackFlaw, Result, Stored, TokenError, TokenId, TokenRoot};
 
@@ -30,7 +30,7 @@ pub fn get<'p, R: PageRead>(
         .map_err(pack_error(place.addr))
 }
 
-/// Like [`get`], with a hint shared by the lookups of a store: faster where packs are not in the processor's caches.
+/// Like [`get`], with what earlier lookups under the same root learned: faster.
 ///
 /// # Errors
 /// As [`get`].
@@ -41,7 +41,17 @@ pub fn get_hinted<'p, R: PageRead>(
     hint: &PackHint,
     id: TokenId,
 ) -> Result<Option<Stored<'p>>> {
-    let Some(place) = locate(pages, root, id)? else {
+    let top = match hint.top() {
+        Some(top) => top,
+        None => match read_top(pages, root)? {
+            Some(top) => hint.keep(top),
+            None => return get(pages, root, id),
+        },
+    };
+    let Some(place) = top.find(id) else {
+        return Ok(None);
+    };
+    let Some(place) = descend(pages, place, top.below, id)? else {
         return Ok(None);
     };
     if let (Some(key), Some(next)) = (place.key, place.next) {
@@ -55,6 +65,16 @@ pub fn get_hinted<'p, R: PageRead>(
     hint.remember(&pack);
     pack.get(id, place.next.map(TokenId))
         .map_err(pack_error(place.addr))
+}
+
+/// A copy of the root directory page; `None` when there is none.
+#[cold]
+fn read_top<R: PageRead>(pages: &R, root: &TokenRoot) -> Result<Option<Top>> {
+    let Some(level) = root.level() else {
+        return Ok(None);
+    };
+    let node = open_node(pages, root.addr.page, level, None)?;
+    Ok(Some(Top::new(&node, level.checked_sub(1))))
 }
 
 /// The pack that would hold an id.
@@ -82,21 +102,27 @@ pub(crate) fn locate<R: PageRead>(
     root: &TokenRoot,
     id: TokenId,
 ) -> Result<Option<Place>> {
-    let Some(mut level) = root.level() else {
-        let place = Place {
-            addr: root.addr,
-            key: None,
-            next: None,
-        };
-        return Ok((root.height == 1).then_some(place));
-    };
-    let mut place = Place {
+    let place = Place {
         addr: root.addr,
         key: None,
         next: None,
     };
-    loop {
-        let node = open_node(pages, place.addr.page, level, place.key)?;
+    match root.level() {
+        None => Ok((root.height == 1).then_some(place)),
+        level => descend(pages, place, level, id),
+    }
+}
+
+/// From a directory page of `level` to the pack that would hold `id`; `place` is that pack when there is no level.
+#[inline(always)]
+fn descend<R: PageRead>(
+    pages: &R,
+    mut place: Place,
+    mut level: Option<u8>,
+    id: TokenId,
+) -> Result<Option<Place>> {
+    while let Some(at) = level {
+        let node = open_node(pages, place.addr.page, at, place.key)?;
         let Some(index) = node.find(id.0, place.next) else {
             return Ok(None);
         };
@@ -111,11 +137,9 @@ pub(crate) fn locate<R: PageRead>(
             key: Some(entry.id),
             next,
         };
-        match level.checked_sub(1) {
-            Some(below) => level = below,
-            None => return Ok(Some(place)),
-        }
+        level = at.checked_sub(1);
     }
+    Ok(Some(place))
 }
 
 /// Reads a directory page of `level` whose first id must be `key`.

@@ -150,9 +150,9 @@ impl<'a> Node<'a> {
         let offsets_at = pages_at + used * page_width;
         Some(Self {
             header,
-            ids: Column::within(body, used, id_width),
-            pages: Column::within(body.get(pages_at..)?, used, page_width),
-            offsets: Column::within(body.get(offsets_at..)?, used, offset_width),
+            ids: Column::new(body, used, id_width),
+            pages: Column::new(body.get(pages_at..)?, used, page_width),
+            offsets: Column::new(body.get(offsets_at..)?, used, offset_width),
         })
     }
 

@@ -155,7 +155,7 @@ impl<'a> Pack<'a> {
             return Err(short(PACK_HEADER_LEN + values_at));
         };
         let blobs = body.get(blobs_at..values_at).unwrap_or(&[]);
-        let columns = |at, len, width| Column::within(body.get(at..).unwrap_or(&[]), len, width);
+        let columns = |at, len, width| Column::new(body.get(at..).unwrap_or(&[]), len, width);
         let ids = columns(length_len, count - 1, usize::from(id_width));
         // Where unequal values end is read with the slot that is asked for: one cache miss less.
         let (ends, values_len) = if uniform {

@@ -1,8 +1,8 @@
 //! x
 fn main() {
     let path = std::env::args().nth(3).unwrap_or("/tmp/zzl.shroom".into());
-    let db = shroom::Db::create(&path)
-        .unwrap_or_else(|_| shroom::Db::open_read_only(&path).unwrap());
+    let db =
+        shroom::Db::create(&path).unwrap_or_else(|_| shroom::Db::open_read_only(&path).unwrap());
     let dense = std::env::args().nth(1).is_some_and(|a| a == "dense");
     let id = |n: u64| {
         if dense {
@@ -43,5 +43,11 @@ fn main() {
     for t in &mut times {
         t.sort();
     }
-    println!("{sum} snap min/median {:?}/{:?} db {:?}/{:?}", times[0].first(), times[0].get(passes/2), times[1].first(), times[1].get(passes/2));
+    println!(
+        "{sum} snap min/median {:?}/{:?} db {:?}/{:?}",
+        times[0].first(),
+        times[0].get(passes / 2),
+        times[1].first(),
+        times[1].get(passes / 2)
+    );
 }

@@ -169,6 +169,9 @@ where
         count: usize,
         found: &mut VecDeque<(u64, Item)>,
     ) -> Result<Option<u64>> {
+        if self.overlay.peek().is_none() && self.frozen.peek().is_none() {
+            return take_base(self.base, state, count, found);
+        }
         let mut last = None;
         // Deleted tokens count as well, so that a refill is bounded.
         for _ in 0..count {
@@ -204,11 +207,36 @@ where
                     _ => Some(Item::LookUp),
                 },
             };
-            found.extend(item.map(|item| (id, item)));
+            if let Some(item) = item {
+                found.push_back((id, item));
+            }
             last = Some(id);
         }
         Ok(last)
     }
+}
+
+/// [`Layers::take`] where nothing was written since the checkpoint.
+fn take_base<'s>(
+    base: impl Iterator<Item = shroom_token::Result<(TokenId, Stored<'s>)>>,
+    state: &State,
+    count: usize,
+    found: &mut VecDeque<(u64, Item)>,
+) -> Result<Option<u64>> {
+    let before = found.len();
+    found.reserve(count);
+    for stored in base.take(count) {
+        let (id, stored) = stored?;
+        let item = match stored {
+            stored @ Stored::Inline(_) => Item::Ready(state.place(stored)?),
+            Stored::Blob { .. } => Item::LookUp,
+        };
+        found.push_back((id.0, item));
+    }
+    // Fewer than asked for: the end.
+    Ok((found.len() - before == count)
+        .then(|| found.back().map(|&(id, _)| id))
+        .flatten())
 }
 
 impl Iterator for Iter {
