@@ -39,6 +39,12 @@ pub fn segment_data<R: PageRead>(pages: &R, addr: SegmentAddr) -> Result<&[u8]> 
     }
 }
 
+/// The data of the segment at `offset` of a storage page, as [`segment_data`] reads it; `None` when there is none.
+#[inline]
+pub fn segment_data_of(page: &[u8], offset: u16) -> Option<&[u8]> {
+    page::data(page, offset)
+}
+
 /// The most bytes that the store can hold.
 pub(crate) fn store_bytes<R: PageRead>(pages: &R) -> u64 {
     u64::from(pages.logical_pages()) * pages.page_size().bytes() as u64

@@ -58,7 +58,7 @@ mod verify;
 
 pub use addr::SegmentAddr;
 pub use blob::{BlobChunks, blob_pages, blob_read, blob_slice, blob_to_vec};
-pub use chain::{segment, segment_data};
+pub use chain::{segment, segment_data, segment_data_of};
 pub use error::{Fault, Result, SegError};
 pub use txn::SegmentTxn;
 pub use verify::{Finding, References, SegReport, SegStats, stats, verify};

@@ -1,10 +1,11 @@
-//! A guess at a pack's layout, so that the cache lines of a lookup are fetched side by side.
+//! What the lookups of one state learn from each other: a copy of the root directory page, and a guess at a pack's layout.
 //!
-//! A cold lookup in a pack is a chain of cache misses: the header says where the ids are, the ids where the value is. Packs of one
-//! store are mostly alike, so the layout of the last one tells about where those lines will be, and touching them
-//! first lets the processor fetch them while it waits for the header. A wrong guess costs a wasted load, never a wrong answer.
+//! A lookup in a pack that is not in the processor's caches is a chain of misses: the header says where the ids are, the ids
+//! where the value is. Packs of one store are mostly alike, so the layout of the last one tells about where those lines will
+//! be, and touching them first lets the processor fetch them while it waits for the header. A wrong guess costs a wasted load,
+//! never a wrong answer.
 //!
-//! Absent on purpose: nothing depends on the hint but time.
+//! Absent on purpose: no copy of other directory pages, whose number has no bound.
 
 use std::hint::black_box;
 use std::sync::OnceLock;
@@ -17,10 +18,10 @@ use crate::node::Node;
 use crate::pack::PACK_HEADER_LEN;
 use crate::{Pack, TokenId};
 
-/// Places to either side of a guess that are touched too: about the standard deviation in a pack of 200 uniform ids.
-const SPREAD: usize = 5;
+/// Bytes of a cache line; only speed depends on it.
+const LINE_LEN: usize = 64;
 
-/// The layout of a pack read lately. Shared by readers.
+/// What lookups learned, shared by readers. It belongs to one root: another root's lookups need a new one.
 #[derive(Debug, Default)]
 pub struct PackHint {
     /// count u16, id width u8, kind u8, common length u16; 0 before the first.
@@ -60,7 +61,7 @@ impl Top {
 }
 
 impl PackHint {
-    /// No guess yet.
+    /// Nothing learned yet.
     pub fn new() -> Self {
         Self::default()
     }
@@ -90,29 +91,29 @@ impl PackHint {
         let index = if id_width == 0 {
             offset as usize
         } else {
-            let span = next.wrapping_sub(key).max(1);
-            (offset as f64 / span as f64 * count as f64) as usize
+            // Halved, since a processor converts signed integers.
+            let span = next.wrapping_sub(key) >> 1 | 1;
+            let share = (offset >> 1) as i64 as f64 / span as i64 as f64;
+            (share * count as i64 as f64) as i64 as usize
         };
         let index = index.min(count);
         let ends_at = ids_at + count.saturating_sub(1) * id_width;
-        let (at, step) = if uniform {
-            let length = usize::from(u16::from_le_bytes([len_low, len_high]));
-            (ends_at + index * length, length)
+        let step = if uniform {
+            usize::from(u16::from_le_bytes([len_low, len_high]))
         } else {
-            let width = 1 + usize::from(kind >> 1 & 1);
-            (ends_at + index * width, width)
+            1 + usize::from(kind >> 1 & 1)
         };
-        if id_width == 0 {
-            black_box(data.get(at).copied());
-            return;
+        let at = ends_at + index * step;
+        if id_width > 0 {
+            // Uniform ids lie within a few places of the guess: the lines beside its own.
+            let id_at = ids_at + index * id_width;
+            black_box(data.get(id_at.saturating_sub(LINE_LEN)).copied());
+            black_box(data.get(id_at).copied());
+            black_box(data.get(id_at + LINE_LEN).copied());
+            black_box(data.get(at.saturating_sub(LINE_LEN)).copied());
+            black_box(data.get(at + LINE_LEN).copied());
         }
-        // Uniform ids lie within a few places of the guess.
-        let id_at = ids_at + index * id_width;
-        black_box(data.get(id_at - SPREAD.min(index) * id_width).copied());
-        black_box(data.get(id_at + SPREAD * id_width).copied());
-        black_box(data.get(at - SPREAD.min(index) * step).copied());
         black_box(data.get(at).copied());
-        black_box(data.get(at + SPREAD * step).copied());
     }
 
     /// Remembers a pack's layout, when it differs enough to matter.

@@ -3,10 +3,10 @@
 //! * L1 A descent reads at most `height` pages, of strictly falling levels, and allocates nothing.
 //! * L2 What an entry names must start with the entry's id; anything else is corruption, not "absent".
 //!
-//! Absent on purpose: no cache; the page layer's mapping is the cache.
+//! Absent on purpose: no cache but the hint's copy of one page; the page layer's mapping is the cache.
 
 use shroom_page::{LogicalPage, PageRead};
-use shroom_seg::{SegmentAddr, segment_data};
+use shroom_seg::{SegmentAddr, segment_data, segment_data_of};
 
 use crate::hint::{PackHint, Top};
 use crate::node::Node;
@@ -22,12 +22,11 @@ pub fn get<'p, R: PageRead>(
     root: &TokenRoot,
     id: TokenId,
 ) -> Result<Option<Stored<'p>>> {
-    let Some(place) = locate(pages, root, id)? else {
-        return Ok(None);
-    };
-    let (pack, _) = place.open(pages)?;
-    pack.get(id, place.next.map(TokenId))
-        .map_err(pack_error(place.addr))
+    let place = Place::root(root);
+    match root.level() {
+        None if root.height == 0 => Ok(None),
+        level => get_from(pages, place, level, None, id),
+    }
 }
 
 /// Like [`get`], with what earlier lookups under the same root learned: faster.
@@ -48,23 +47,55 @@ pub fn get_hinted<'p, R: PageRead>(
             None => return get(pages, root, id),
         },
     };
-    let Some(place) = top.find(id) else {
-        return Ok(None);
-    };
-    let Some(place) = descend(pages, place, top.below, id)? else {
-        return Ok(None);
-    };
-    if let (Some(key), Some(next)) = (place.key, place.next) {
+    match top.find(id) {
+        Some(place) => get_from(pages, place, top.below, Some(hint), id),
+        None => Ok(None),
+    }
+}
+
+/// The token `id` under a place: a directory page of `level`, or a pack when there is no level.
+///
+/// What a lookup needs of each page stays in registers: results that could hold an error are built in memory, and copying
+/// them from there right after they were written stalls the processor. So an error is found out in a second, cold pass.
+#[inline]
+fn get_from<'p, R: PageRead>(
+    pages: &'p R,
+    mut place: Place,
+    mut level: Option<u8>,
+    hint: Option<&PackHint>,
+    id: TokenId,
+) -> Result<Option<Stored<'p>>> {
+    while let Some(at) = level {
+        let node = Node::parse_sound(pages.page(place.addr.page)?, at);
+        let Some(node) = node.filter(|node| place.starts_with(node.id(0))) else {
+            return open_node(pages, place.addr.page, at, place.key).map(|_| None);
+        };
+        match place.step(&node, id) {
+            Some(below) => place = below,
+            None => return Ok(None),
+        }
+        level = at.checked_sub(1);
+    }
+    let page = pages.page(place.addr.page)?;
+    if let (Some(hint), Some(key), Some(next)) = (hint, place.key, place.next) {
         // Behind the segment's length.
         let start = usize::from(place.addr.offset) + 2;
-        if let Some(data) = pages.page(place.addr.page)?.get(start..) {
-            hint.touch(data, id.0, key, next);
-        }
+        hint.touch(page.get(start..).unwrap_or(&[]), id.0, key, next);
     }
-    let (pack, _) = place.open(pages)?;
-    hint.remember(&pack);
-    pack.get(id, place.next.map(TokenId))
-        .map_err(pack_error(place.addr))
+    let pack = segment_data_of(page, place.addr.offset).and_then(Pack::parse_sound);
+    let Some(pack) = pack.filter(|pack| place.starts_with(pack.first_id().0)) else {
+        return place.open(pages).map(|_| None);
+    };
+    if let Some(hint) = hint {
+        hint.remember(&pack);
+    }
+    let Some(index) = pack.find(id, place.next.map(TokenId)) else {
+        return Ok(None);
+    };
+    match pack.slot_sound(index) {
+        Some(stored) => Ok(Some(stored)),
+        None => pack.slot(index).map(Some).map_err(pack_error(place.addr)),
+    }
 }
 
 /// A copy of the root directory page; `None` when there is none.
@@ -88,6 +119,38 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    #[inline]
+    fn root(root: &TokenRoot) -> Self {
+        Self {
+            addr: root.addr,
+            key: None,
+            next: None,
+        }
+    }
+
+    /// True when `id` is the first id that must be there.
+    #[inline]
+    fn starts_with(&self, id: u64) -> bool {
+        self.key.is_none_or(|key| key == id)
+    }
+
+    /// What the directory page at this place says on `id`; `None` when it is below every id there.
+    #[inline]
+    fn step(&self, node: &Node<'_>, id: TokenId) -> Option<Self> {
+        let index = node.find(id.0, self.next)?;
+        let entry = node.entry(index);
+        let next = if index + 1 < node.len() {
+            Some(node.id(index + 1))
+        } else {
+            self.next
+        };
+        Some(Self {
+            addr: entry.addr,
+            key: Some(entry.id),
+            next,
+        })
+    }
+
     /// The pack and its segment's data.
     #[inline]
     pub(crate) fn open<'p, R: PageRead>(&self, pages: &'p R) -> Result<(Pack<'p>, &'p [u8])> {
@@ -102,41 +165,17 @@ pub(crate) fn locate<R: PageRead>(
     root: &TokenRoot,
     id: TokenId,
 ) -> Result<Option<Place>> {
-    let place = Place {
-        addr: root.addr,
-        key: None,
-        next: None,
-    };
-    match root.level() {
-        None => Ok((root.height == 1).then_some(place)),
-        level => descend(pages, place, level, id),
+    let mut place = Place::root(root);
+    let mut level = root.level();
+    if root.height == 0 {
+        return Ok(None);
     }
-}
-
-/// From a directory page of `level` to the pack that would hold `id`; `place` is that pack when there is no level.
-#[inline(always)]
-fn descend<R: PageRead>(
-    pages: &R,
-    mut place: Place,
-    mut level: Option<u8>,
-    id: TokenId,
-) -> Result<Option<Place>> {
     while let Some(at) = level {
         let node = open_node(pages, place.addr.page, at, place.key)?;
-        let Some(index) = node.find(id.0, place.next) else {
-            return Ok(None);
-        };
-        let entry = node.entry(index);
-        let next = if index + 1 < node.len() {
-            Some(node.id(index + 1))
-        } else {
-            place.next
-        };
-        place = Place {
-            addr: entry.addr,
-            key: Some(entry.id),
-            next,
-        };
+        match place.step(&node, id) {
+            Some(below) => place = below,
+            None => return Ok(None),
+        }
         level = at.checked_sub(1);
     }
     Ok(Some(place))

@@ -138,8 +138,9 @@ impl<'a> Node<'a> {
         Self::parse_sound(page, level).ok_or_else(|| header_flaw(page, level))
     }
 
+    /// [`Node::parse`], without saying what is wrong.
     #[inline]
-    fn parse_sound(page: &'a [u8], level: u8) -> Option<Self> {
+    pub(crate) fn parse_sound(page: &'a [u8], level: u8) -> Option<Self> {
         let (header, body) = NodeHeader::ref_from_prefix(page).ok()?;
         let used = usize::from(header.used.get());
         if header.columns_len(level)? > body.len() || used == 0 {
@@ -224,11 +225,7 @@ impl<'a> Node<'a> {
             ("page width", page_width, page_width_got),
             ("offset width", offset_width, offset_width_got),
             ("base id", base.id, got.id),
-            (
-                "base page",
-                base.addr.page.0.into(),
-                got.addr.page.0.into(),
-            ),
+            ("base page", base.addr.page.0.into(), got.addr.page.0.into()),
             (
                 "base offset",
                 base.addr.offset.into(),

@@ -9,16 +9,15 @@
 
 mod encode;
 mod flaw;
-
-use std::hint::black_box;
+mod layout;
 
 use shroom_page::LogicalPage;
 use shroom_seg::SegmentAddr;
-use zerocopy::little_endian::{U16, U64};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::FromBytes;
 
 pub(crate) use self::encode::{PackShape, StoredToken, encode};
 pub use self::flaw::PackFlaw;
+use self::layout::{Layout, PackHeader, header_flaw};
 use crate::TokenId;
 use crate::column::Column;
 
@@ -30,9 +29,6 @@ pub(crate) const BLOB_REFERENCE_LEN: usize = SegmentAddr::LEN + 8;
 pub(crate) const PACK_TOKENS_MAX: usize = u16::MAX as usize;
 /// Zero bytes that may follow the values (format §5).
 const SLACK_LEN_MAX: usize = 3;
-
-/// Distance at which lookups touch memory ahead; only speed depends on it.
-const CACHE_LINE_LEN: usize = 64;
 
 const KIND_UNIFORM: u8 = 1;
 const KIND_WIDE_ENDS: u8 = 2;
@@ -72,17 +68,6 @@ impl Stored<'_> {
     }
 }
 
-/// What a pack starts with.
-#[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct PackHeader {
-    base: U64,
-    count: U16,
-    id_width: u8,
-    kind: u8,
-}
-const _: () = assert!(size_of::<PackHeader>() == PACK_HEADER_LEN);
-
 /// Where values end.
 #[derive(Clone, Copy, Debug)]
 enum Ends<'a> {
@@ -109,76 +94,37 @@ impl<'a> Pack<'a> {
     /// A pack over the data of its segment. O(1).
     #[inline]
     pub fn parse(data: &'a [u8]) -> Result<Self, PackFlaw> {
-        let short = |expected| PackFlaw::Short {
-            expected,
-            got: data.len(),
-        };
-        let Ok((header, body)) = PackHeader::ref_from_prefix(data) else {
-            return Err(short(PACK_HEADER_LEN));
-        };
-        let (base, count) = (header.base.get(), usize::from(header.count.get()));
-        let (id_width, kind) = (header.id_width, header.kind);
-        if count == 0 {
-            return Err(PackFlaw::Empty);
+        Self::parse_sound(data).ok_or_else(|| header_flaw(data))
+    }
+
+    /// [`Pack::parse`], without saying what is wrong.
+    #[inline]
+    pub(crate) fn parse_sound(data: &'a [u8]) -> Option<Self> {
+        let (header, body) = PackHeader::ref_from_prefix(data).ok()?;
+        if header.count.get() == 0 || header.id_width > 8 || !header.has_sound_kind() {
+            return None;
         }
-        if id_width > 8 {
-            return Err(PackFlaw::Header {
-                field: "id width",
-                expected: 8,
-                got: id_width.into(),
-            });
-        }
-        let uniform = kind & KIND_UNIFORM != 0;
-        if kind > 7 || kind & (KIND_UNIFORM | KIND_WIDE_ENDS) == 3 {
-            return Err(PackFlaw::Header {
-                field: "kind",
-                expected: 7,
-                got: kind.into(),
-            });
-        }
-        // Sums of a few products of a u16 and a byte: no overflow.
-        let length_len = if uniform { 2 } else { 0 };
-        let ids_len = (count - 1) * usize::from(id_width);
-        let end_width = match uniform {
-            true => 0,
-            false => 1 + usize::from(kind & KIND_WIDE_ENDS != 0),
-        };
-        let ends_at = length_len + ids_len;
-        let blobs_at = ends_at + count * end_width;
-        let blobs_len = if kind & KIND_BLOBS != 0 {
-            count.div_ceil(8)
-        } else {
-            0
-        };
-        let values_at = blobs_at + blobs_len;
-        let Some(values) = body.get(values_at..) else {
-            return Err(short(PACK_HEADER_LEN + values_at));
-        };
-        let blobs = body.get(blobs_at..values_at).unwrap_or(&[]);
+        let layout = Layout::of(header);
+        let count = usize::from(header.count.get());
+        let values = body.get(layout.values_at..)?;
         let columns = |at, len, width| Column::new(body.get(at..).unwrap_or(&[]), len, width);
-        let ids = columns(length_len, count - 1, usize::from(id_width));
         // Where unequal values end is read with the slot that is asked for: one cache miss less.
-        let (ends, values_len) = if uniform {
-            let length = body
-                .first_chunk::<2>()
-                .map_or(0, |chunk| u16::from_le_bytes(*chunk));
-            (Ends::Uniform(length.into()), count * usize::from(length))
+        let ends = if header.is_uniform() {
+            let length = usize::from(u16::from_le_bytes(*body.first_chunk::<2>()?));
+            if values.len().checked_sub(count * length)? > SLACK_LEN_MAX {
+                return None;
+            }
+            Ends::Uniform(length)
         } else {
-            (Ends::Column(columns(ends_at, count, end_width)), 0)
+            Ends::Column(columns(layout.ends_at, count, layout.end_width))
         };
-        let Some(slack) = values.len().checked_sub(values_len) else {
-            return Err(short(PACK_HEADER_LEN + values_at + values_len));
-        };
-        if uniform && slack > SLACK_LEN_MAX {
-            return Err(PackFlaw::Slack { got: slack });
-        }
-        Ok(Self {
-            base,
-            ids,
-            id_width,
-            kind,
+        Some(Self {
+            base: header.base.get(),
+            ids: columns(layout.ids_at, count - 1, header.id_width.into()),
+            id_width: header.id_width,
+            kind: header.kind,
             ends,
-            blobs,
+            blobs: body.get(layout.blobs_at..layout.values_at)?,
             values,
         })
     }
@@ -232,36 +178,32 @@ impl<'a> Pack<'a> {
             return usize::try_from(offset).map_or(last, |offset| offset.min(last)) + 1;
         }
         let span = next.and_then(|next| next.0.checked_sub(self.base));
-        let Some(guess) = self.ids.guess(offset, span) else {
-            return self.ids.count_up_to(offset, span) + 1;
-        };
-        self.touch(guess);
-        self.ids.count_near(offset, guess) + 1
+        self.ids.count_up_to(offset, span) + 1
     }
 
-    /// Starts loading what will be read after the ids, near token `guess`, so that the cache misses overlap:
-    /// measured to take a fifth off a lookup by random ids in a store larger than the cache.
+    /// Index of the token `id`, if this pack holds it. `next` is the first id after this pack, when known.
     #[inline]
-    fn touch(&self, guess: usize) {
-        match self.ends {
-            Ends::Uniform(length) => {
-                let at = (guess * length).saturating_sub(CACHE_LINE_LEN);
-                for line in 0..4 {
-                    black_box(self.values.get(at + line * CACHE_LINE_LEN).copied());
-                }
-            }
-            Ends::Column(ends) => {
-                black_box(ends.get(guess));
-            }
-        }
+    pub(crate) fn find(&self, id: TokenId, next: Option<TokenId>) -> Option<usize> {
+        let index = self.count_up_to(id, next).checked_sub(1)?;
+        (self.id(index) == id).then_some(index)
     }
 
     /// The token `id`, if this pack holds it. `next` is the first id after this pack, when known.
     #[inline]
     pub fn get(&self, id: TokenId, next: Option<TokenId>) -> Result<Option<Stored<'a>>, PackFlaw> {
-        match self.count_up_to(id, next).checked_sub(1) {
-            Some(index) if self.id(index) == id => self.slot(index).map(Some),
-            _ => Ok(None),
+        self.find(id, next)
+            .map(|index| self.slot(index))
+            .transpose()
+    }
+
+    /// [`Pack::slot`], without saying what is wrong.
+    #[inline]
+    pub(crate) fn slot_sound(&self, index: usize) -> Option<Stored<'a>> {
+        let (start, end) = self.span(index);
+        let bytes = self.values.get(start..end)?;
+        match self.is_blob(index) {
+            false => Some(Stored::Inline(bytes)),
+            true => read_blob_reference(bytes),
         }
     }
 
