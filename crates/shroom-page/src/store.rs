@@ -262,9 +262,17 @@ impl PageStore {
     pub fn stats(&self, count_map: bool) -> Result<PageStoreStats> {
         let writer = self.writer();
         let free = &writer.allocation.free;
+        let (mut physical, mut logical) = (free.physical.pages(), free.logical.pages());
+        let mut record = writer.record;
+        if self.read_only {
+            // Only a writer needs the free record, so a reader has not read it yet.
+            let superblock = recovery::choose_superblock(&*self.storage)?.superblock;
+            let stored = recovery::read_free_record(&*self.storage, &superblock)?;
+            (physical, logical, record) = (stored.0.pages(), stored.1.pages(), stored.2);
+        }
         Ok(PageStoreStats {
             physical_pages: u64::from(free.physical_pages),
-            free_pages: free.physical.pages(),
+            free_pages: physical,
             pending_pages: writer.allocation.pending_pages(),
             map_pages: if count_map {
                 crate::verify::count_map_pages(&writer.base)?
@@ -272,8 +280,8 @@ impl PageStore {
                 0
             },
             journal_pages: writer.journal.iter().map(|run| u64::from(run.pages)).sum(),
-            record_pages: u64::from(writer.record.pages),
-            logical_pages: u64::from(free.logical_pages) - 1 - free.logical.pages(),
+            record_pages: u64::from(record.pages),
+            logical_pages: u64::from(free.logical_pages) - 1 - logical,
         })
     }
 

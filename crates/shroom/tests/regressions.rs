@@ -346,3 +346,26 @@ fn the_second_slot_of_a_short_file_is_found() {
         assert_eq!(found.tokens.get(&1), Some(&b"one".to_vec()));
     }
 }
+
+/// A read-only handle has no free record of its own, and once counted every free number as an extent.
+#[test]
+fn a_read_only_handle_counts_the_same_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("counted.shroom");
+    let db = Db::create(&path).unwrap();
+    for id in 0..20_000_u64 {
+        db.put(id, &id.to_le_bytes().repeat(8)).unwrap();
+    }
+    db.checkpoint().unwrap();
+    for id in (0..20_000).filter(|id| id % 1000 > 500) {
+        db.delete(id).unwrap();
+    }
+    db.checkpoint().unwrap();
+    db.close().unwrap();
+    let writable = Db::open(&path).unwrap();
+    let expected = writable.stats().unwrap();
+    writable.close().unwrap();
+    let read_only = Db::open_read_only(&path).unwrap().stats().unwrap();
+    assert_eq!(read_only, expected);
+    assert_eq!(read_only.pages.extent, 0);
+}
