@@ -187,6 +187,8 @@ impl Core {
             let fits = scratch.len();
             writer.scratch = scratch;
             let Some(sequence) = appended else {
+                // Else the overlay that is drained meanwhile would be torn down here, by the writer.
+                drop((state, overlay));
                 writer = self.make_room(writer, fits)?;
                 continue;
             };

@@ -138,6 +138,8 @@ impl Core {
         };
         writer.draining = Draining::Running;
         let work = move || {
+            // Held to the end: taking it down takes a while, and a writer may be waiting.
+            let frozen = core.state.load().frozen.clone();
             let result = core.drain_frozen(&drain, &mut |base, last| {
                 let _writer = core.writer();
                 core.publish_base(base, last);
@@ -151,6 +153,8 @@ impl Core {
                 },
             };
             core.drained.notify_all();
+            drop(writer);
+            drop(frozen);
         };
         match std::thread::Builder::new()
             .name("shroom-checkpoint".into())

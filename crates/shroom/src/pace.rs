@@ -19,6 +19,8 @@ const PARTS: u64 = 512;
 const WAIT_MAX: Duration = Duration::from_millis(4);
 /// Share of an area by which the writer may be ahead, in 256ths.
 const LEAD: u64 = 64;
+/// Share of a checkpoint that is done when all is merged, in 256ths: the last slice is still to be written and synced.
+const MERGED: u64 = 208;
 
 /// How far the running checkpoint is.
 #[derive(Debug, Default)]
@@ -40,7 +42,7 @@ impl Progress {
     /// In 256ths.
     fn share(&self) -> u64 {
         let total = self.total.load(Ordering::Relaxed).max(1);
-        self.done.load(Ordering::Relaxed).min(total) * 256 / total
+        self.done.load(Ordering::Relaxed).min(total) * MERGED / total
     }
 }
 
