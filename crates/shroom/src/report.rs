@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use shroom_page::{LogicalPage, PageFinding};
+use shroom_page::PageFinding;
 use shroom_seg::References;
 
 use crate::core::Core;
@@ -64,7 +64,6 @@ impl Report {
         let pages = core.store.verify()?;
         report.pages = pages.logical_pages + pages.map_pages;
         report.free_pages = pages.free_pages;
-        let hashes_hold = pages.is_sound();
         report
             .findings
             .extend(pages.findings.into_iter().map(Finding::Page));
@@ -86,7 +85,6 @@ impl Report {
                 .extend(segments.findings.into_iter().map(Finding::Seg)),
             Err(error) => report.block(error.into())?,
         }
-        debug_assert!(hashes_hold || !report.findings.is_empty());
         Ok(report)
     }
 
@@ -97,13 +95,5 @@ impl Report {
         }
         self.findings.push(Finding::Blocked(error));
         Ok(())
-    }
-
-    /// Logical pages named by the findings of the page layer.
-    pub fn damaged_pages(&self) -> impl Iterator<Item = LogicalPage> + '_ {
-        self.findings.iter().filter_map(|finding| match finding {
-            Finding::Page(finding) => Some(finding.logical),
-            _ => None,
-        })
     }
 }

@@ -98,7 +98,6 @@ impl Stats {
     }
 }
 
-/// Checks that the page size of a state is the store's: both come from the superblock.
 #[cfg(test)]
 mod tests {
     use crate::Db;
