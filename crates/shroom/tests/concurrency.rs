@@ -1,7 +1,5 @@
 //! Many threads: readers see whole batches, values keep their bytes, flushes share syncs.
 
-mod support;
-
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +7,7 @@ use std::time::Duration;
 
 use shroom::storage::{FileStorage, OpenMode, Storage, View};
 use shroom::{Db, Options};
-use support::{Random, assert_sound};
+use shroom_sim::{Random, assert_sound};
 
 fn options() -> Options {
     Options::new().page_size(1024).journal_limit(64 << 10)

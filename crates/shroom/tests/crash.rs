@@ -4,18 +4,15 @@
 //! * K2 Its content is the state after some whole batch, not before the last one acknowledged as durable.
 //! * K3 It is sound, takes writes, and survives a crash of its own recovery.
 
-mod support;
-
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use shroom::storage::MemoryStorage;
-use shroom::storage::faulty::{CrashPlan, FaultyStorage, Torn};
+use shroom::storage::faulty::FaultyStorage;
 use shroom::{Db, Options};
 use shroom_page::PageStore;
-use support::{Model, Op, Random, Workload, assert_sound, fingerprint, run};
+use shroom_sim::{History, Model, Random, Workload, assert_sound, crash_images, fingerprint};
 
 fn options(page_size: u32) -> Options {
     Options::new()
@@ -24,92 +21,8 @@ fn options(page_size: u32) -> Options {
         .background(false)
 }
 
-/// What was done to a storage, by the number of events at which it was done.
-struct History {
-    /// Fingerprint of the state after each operation that may change it; the first is that of the empty database.
-    states: Vec<u64>,
-    /// Number of events when the operation that led to a state began.
-    began: Vec<usize>,
-    /// Number of events when an acknowledgement was given, and the state that it covers.
-    acknowledged: Vec<(usize, usize)>,
-    /// The last state.
-    model: Model,
-}
-
-impl History {
-    fn new(model: Model, events: usize) -> Self {
-        Self {
-            states: vec![model.fingerprint()],
-            began: vec![events],
-            acknowledged: vec![(events, 0)],
-            model,
-        }
-    }
-
-    fn run(&mut self, db: &Db, storage: &FaultyStorage, op: &Op) {
-        let began = storage.events();
-        run(db, op).unwrap_or_else(|error| panic!("{op:?}: {error}"));
-        self.model.apply(op);
-        self.states.push(self.model.fingerprint());
-        self.began.push(began);
-        if op.acknowledges() {
-            self.acknowledge(storage.events());
-        }
-    }
-
-    fn acknowledge(&mut self, events: usize) {
-        self.acknowledged.push((events, self.states.len() - 1));
-    }
-
-    /// The states that a crash after `events` events may leave.
-    fn possible(&self, events: usize) -> std::ops::Range<usize> {
-        let acknowledged = self.acknowledged.iter().rev();
-        let mut acknowledged = acknowledged.filter(|&&(at, _)| at <= events);
-        let first = acknowledged.next().map_or(0, |&(_, state)| state);
-        let last = self.began.iter().rposition(|&began| began <= events);
-        first..last.unwrap_or(0) + 1
-    }
-}
-
 /// Images tried, by all tests of this binary.
 static IMAGES: AtomicU64 = AtomicU64::new(0);
-
-/// Each distinct image that the plans give after `events` events.
-fn images(
-    storage: &FaultyStorage,
-    events: usize,
-    random: &mut Random,
-    seen: &mut HashSet<u64>,
-    random_plans: usize,
-) -> Vec<(CrashPlan, Vec<u8>)> {
-    let unsynced = storage.unsynced_changes(events);
-    let mut plans = vec![CrashPlan::LoseAll, CrashPlan::KeepAll];
-    if unsynced <= 4 {
-        plans.extend((1..(1_u64 << unsynced).saturating_sub(1)).map(CrashPlan::Subset));
-    } else {
-        plans.push(CrashPlan::AllBut(random.below(unsynced as u64) as usize));
-        plans.push(CrashPlan::AllBut(unsynced - 1));
-    }
-    if unsynced > 0 {
-        for index in 0..random_plans {
-            plans.push(CrashPlan::Random {
-                seed: random.next(),
-                torn: [Torn::Sector512, Torn::Page4096, Torn::None][index % 3],
-                reordered: random.below(2) == 0,
-            });
-        }
-    }
-    let mut images = Vec::new();
-    for plan in plans {
-        let image = storage.crash_image(events, &plan);
-        let mut hasher = DefaultHasher::new();
-        (events, &image).hash(&mut hasher);
-        if seen.insert(hasher.finish()) {
-            images.push((plan, image));
-        }
-    }
-    images
-}
 
 /// Opens an image and checks what it holds; returns which state it is. One in three is opened for writing, and closed: what
 /// was recovered is moved into the pages, and is the same then.
@@ -136,7 +49,7 @@ fn check(history: &History, events: usize, image: &[u8], page_size: u32, what: &
         let db = open(true);
         assert_eq!(
             fingerprint(&db).unwrap(),
-            history.states[state],
+            history.fingerprint(state),
             "{what}: closed"
         );
         assert_sound(&db);
@@ -146,15 +59,9 @@ fn check(history: &History, events: usize, image: &[u8], page_size: u32, what: &
 
 fn find_state(history: &History, events: usize, db: &Db, what: &str) -> usize {
     let found = fingerprint(db).unwrap_or_else(|error| panic!("{what}: cannot read: {error}"));
-    let possible = history.possible(events);
-    possible
-        .clone()
-        .rev()
-        .find(|&state| history.states[state] == found)
-        .unwrap_or_else(|| {
-            let anywhere = history.states.iter().rposition(|&state| state == found);
-            panic!("{what}: state {anywhere:?} found, expected {possible:?}")
-        })
+    history
+        .find(events, found)
+        .unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 
 /// Writes on after a crash, crashes that again, and closes what is left at last.
@@ -179,7 +86,7 @@ fn go_on(image: &[u8], page_size: u32, workload: &Workload, random: &mut Random,
         .collect();
     places.extend([operations, total]);
     for events in places {
-        for (plan, image) in images(&storage, events, random, &mut seen, 2) {
+        for (plan, image) in crash_images(&storage, events, random, &mut seen, 2) {
             let what = format!("{what}, then event {events} of {total} {plan:?}");
             check(&history, events, &image, page_size, &what);
         }
@@ -206,7 +113,7 @@ fn crash_test(page_size: u32, seed: u64, operations: usize, every: u64, workload
         if random.below(every) != 0 && events < closing {
             continue;
         }
-        for (plan, image) in images(&storage, events, &mut random, &mut seen, 4) {
+        for (plan, image) in crash_images(&storage, events, &mut random, &mut seen, 4) {
             let what =
                 format!("page size {page_size}, seed {seed}, event {events} of {total}, {plan:?}");
             *reached

@@ -1,14 +1,12 @@
 //! Bad input: damaged, cut, foreign and unreachable files. An error or exactly the right data, never anything else.
 
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 
 use shroom::storage::faulty::FaultyStorage;
 use shroom::storage::{MemoryStorage, Storage};
 use shroom::{Db, Error, ErrorKind, Options, Result};
-use support::{Model, Random, assert_sound};
+use shroom_sim::{Model, Random, assert_sound};
 
 fn options() -> Options {
     Options::new().page_size(512).background(false)

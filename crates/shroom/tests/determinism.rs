@@ -1,12 +1,10 @@
 //! The same operations give the same bytes, in memory and on disk.
 
-mod support;
-
 use std::sync::Arc;
 
 use shroom::storage::MemoryStorage;
 use shroom::{Db, Options};
-use support::{Model, Random, Workload, assert_sound, run};
+use shroom_sim::{Model, Random, Workload, assert_sound, run};
 
 fn options(page_size: u32) -> Options {
     Options::new()

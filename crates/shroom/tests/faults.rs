@@ -4,8 +4,6 @@
 //! * F2 The database stays usable after a failed write of pages, and is poisoned after a failed sync, journal or superblock write.
 //! * F3 Reopened over the very storage that failed, it goes on, and what it then acknowledges survives as well.
 
-mod support;
-
 use std::io::ErrorKind as Io;
 use std::sync::Arc;
 
@@ -13,7 +11,7 @@ use shroom::storage::MemoryStorage;
 use shroom::storage::faulty::{CrashPlan, Fault, FaultyStorage, Torn};
 use shroom::{Db, ErrorKind, Options, Result};
 use shroom_page::PageStore;
-use support::{Change, Model, Op, Random, Workload, assert_sound, run};
+use shroom_sim::{Change, Model, Op, Random, Workload, assert_sound, run};
 
 const PAGE_SIZE: u32 = 512;
 

@@ -2,14 +2,12 @@
 
 #![cfg(unix)]
 
-mod support;
-
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use shroom::{Db, Options};
-use support::{Random, assert_sound};
+use shroom_sim::{Random, assert_sound};
 
 /// Set for the child: the database's path.
 const CHILD: &str = "SHROOM_TEST_KILL_PATH";

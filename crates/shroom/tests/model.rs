@@ -1,13 +1,11 @@
 //! The database against a `BTreeMap`: random operations, every read, snapshots held, reopened in every way.
 
-mod support;
-
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use shroom::storage::MemoryStorage;
 use shroom::{Db, Error, Options, Snapshot};
-use support::{Model, Op, Random, Workload, assert_sound, run};
+use shroom_sim::{Model, Op, Random, Workload, assert_sound, run};
 
 /// Where a database lives.
 enum Home {

@@ -1,7 +1,5 @@
 //! Bugs that were found, each as the least that shows it.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -10,7 +8,7 @@ use std::time::Duration;
 use shroom::storage::faulty::{CrashPlan, Fault, FaultyStorage, Torn};
 use shroom::storage::{MemoryStorage, Storage, View};
 use shroom::{Db, Error, ErrorKind, Options};
-use support::{Model, Random, assert_sound};
+use shroom_sim::{Model, Random, assert_sound};
 
 fn options(page_size: u32) -> Options {
     Options::new()

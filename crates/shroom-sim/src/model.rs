@@ -1,62 +1,41 @@
-//! A model of the database, random operations on both, and comparisons: what every integration test drives.
-
-#![expect(dead_code, reason = "each test uses its own part")]
-#![expect(
-    unreachable_pub,
-    reason = "a module of several test binaries has no crate to be private to"
-)]
+//! What a database must hold, the operations on it, and comparisons.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use shroom::{Db, Result};
 
-/// SplitMix64: deterministic, seeded.
-#[derive(Clone, Debug)]
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
-    }
-
-    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(len + 8);
-        while bytes.len() < len {
-            bytes.extend_from_slice(&self.next().to_le_bytes());
-        }
-        bytes.truncate(len);
-        bytes
-    }
-}
-
 /// One change of a batch.
 #[derive(Clone, Debug)]
 pub enum Change {
+    /// Sets a value.
     Put(u64, Vec<u8>),
+    /// Appends to a value.
     Append(u64, Vec<u8>),
+    /// Deletes a token.
     Delete(u64),
+    /// Sets the tag.
     Tag(u64),
 }
 
 /// One call of the database that changes it or makes it durable.
 #[derive(Clone, Debug)]
 pub enum Op {
+    /// Sets a value.
     Put(u64, Vec<u8>),
+    /// Appends to a value.
     Append(u64, Vec<u8>),
+    /// Deletes a token.
     Delete(u64),
+    /// Stores under the next id.
     Insert(Vec<u8>),
+    /// Changes that happen together; whether the commit waits for the disk.
     Batch(Vec<Change>, bool),
+    /// A bulk load of ascending ids.
     Bulk(Vec<(u64, Vec<u8>)>),
+    /// Makes everything durable.
     Flush,
+    /// Moves the journal into the pages.
     Checkpoint,
 }
 
@@ -73,11 +52,14 @@ impl Op {
 /// What the database must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Model {
+    /// Values by id.
     pub tokens: BTreeMap<u64, Vec<u8>>,
+    /// The application's tag.
     pub tag: u64,
 }
 
 impl Model {
+    /// Does one change.
     pub fn change(&mut self, change: &Change) {
         match change {
             Change::Put(id, bytes) => _ = self.tokens.insert(*id, bytes.clone()),
@@ -87,6 +69,7 @@ impl Model {
         }
     }
 
+    /// The id that an insert takes, if there is one left.
     pub fn next_id(&self) -> Option<u64> {
         match self.tokens.last_key_value() {
             None => Some(0),
@@ -94,6 +77,7 @@ impl Model {
         }
     }
 
+    /// Does one operation.
     pub fn apply(&mut self, op: &Op) {
         match op {
             Op::Put(id, bytes) => self.change(&Change::Put(*id, bytes.clone())),
@@ -110,10 +94,12 @@ impl Model {
         }
     }
 
+    /// Sum of the values' lengths, in bytes.
     pub fn payload(&self) -> u64 {
         self.tokens.values().map(|bytes| bytes.len() as u64).sum()
     }
 
+    /// A hash of everything.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for (id, bytes) in &self.tokens {
@@ -184,78 +170,4 @@ pub fn assert_sound(db: &Db) {
     let report = db.verify().expect("verify");
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     assert!(findings.is_empty(), "{findings:#?}");
-}
-
-/// What random operations are like.
-#[derive(Clone, Copy, Debug)]
-pub struct Workload {
-    pub page_size: u32,
-    /// Ids are mostly below this.
-    pub ids: u64,
-    /// Longest value, in bytes.
-    pub value_len_max: usize,
-    /// How many operations of a hundred make everything durable.
-    pub acknowledged: u64,
-}
-
-impl Workload {
-    fn id(&self, random: &mut Random) -> u64 {
-        match random.below(40) {
-            0 => u64::MAX - 1 - random.below(3),
-            1 => random.below(64) << 40,
-            _ => random.below(self.ids),
-        }
-    }
-
-    fn value(&self, random: &mut Random) -> Vec<u8> {
-        let quarter = u64::from(self.page_size) / 4;
-        let len = match random.below(12) {
-            0 => 0,
-            1 => quarter - 2 + random.below(5),
-            2 => random.below(4 * quarter + 8),
-            3 => random.below(self.value_len_max as u64 + 1),
-            _ => random.below(40),
-        };
-        let len = (len as usize).min(self.value_len_max);
-        random.bytes(len)
-    }
-
-    fn change(&self, random: &mut Random) -> Change {
-        let id = self.id(random);
-        match random.below(10) {
-            0..5 => Change::Put(id, self.value(random)),
-            5..7 => Change::Append(id, self.value(random)),
-            7..9 => Change::Delete(id),
-            _ => Change::Tag(random.next() >> random.below(64)),
-        }
-    }
-
-    pub fn op(&self, random: &mut Random) -> Op {
-        if random.below(100) < self.acknowledged {
-            return match random.below(8) {
-                0 => Op::Checkpoint,
-                1 => {
-                    let mut tokens = BTreeMap::new();
-                    for _ in 0..random.below(12) {
-                        tokens.insert(self.id(random), self.value(random));
-                    }
-                    Op::Bulk(tokens.into_iter().collect())
-                }
-                2..5 => Op::Flush,
-                _ => Op::Batch(self.changes(random), true),
-            };
-        }
-        let id = self.id(random);
-        match random.below(20) {
-            0..9 => Op::Put(id, self.value(random)),
-            9..12 => Op::Append(id, self.value(random)),
-            12..15 => Op::Delete(id),
-            15 => Op::Insert(self.value(random)),
-            _ => Op::Batch(self.changes(random), false),
-        }
-    }
-
-    fn changes(&self, random: &mut Random) -> Vec<Change> {
-        (0..random.below(10)).map(|_| self.change(random)).collect()
-    }
 }

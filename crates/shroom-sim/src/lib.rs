@@ -1,0 +1,16 @@
+//! The simulated world that ShroomDB is tested in: what a database must hold ([`Model`]), random operations
+//! ([`Workload`]), and which states a crash may leave ([`History`]). Deterministic: everything comes from a seed.
+//!
+//! Used by the integration tests of the facade, by `cargo xtask torture` and by the fuzz targets; never published.
+
+#![forbid(unsafe_code)]
+
+mod history;
+mod model;
+mod random;
+mod workload;
+
+pub use history::{History, crash_images};
+pub use model::{Change, Model, Op, assert_sound, fingerprint, run};
+pub use random::Random;
+pub use workload::Workload;
