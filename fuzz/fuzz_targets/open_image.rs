@@ -6,4 +6,4 @@
 #[path = "../checks/open_image.rs"]
 mod open_image;
 
-libfuzzer_sys::fuzz_target!(|image: &[u8]| open_image::examine_both(image));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| open_image::examine(input));

@@ -4,10 +4,17 @@
 
 #![forbid(unsafe_code)]
 
+mod crashes;
 mod demo;
 mod fuzz;
+mod kill;
 mod layers;
+mod models;
+mod miri;
+mod mutations;
 mod strace_put;
+mod stress;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -31,6 +38,13 @@ enum Task {
     Demo(demo::Arguments),
     StracePut(strace_put::Arguments),
     Fuzz(fuzz::Arguments),
+    Crashes(crashes::Arguments),
+    Models(models::Arguments),
+    Mutations(mutations::Arguments),
+    Torture(torture::Arguments),
+    Kill(kill::Arguments),
+    Stress(stress::Arguments),
+    Miri(miri::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +53,13 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::StracePut(arguments) => strace_put::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Crashes(arguments) => crashes::run(&arguments),
+        Task::Models(arguments) => models::run(&arguments),
+        Task::Mutations(arguments) => mutations::run(&arguments),
+        Task::Torture(arguments) => torture::run(&arguments),
+        Task::Kill(arguments) => kill::run(&arguments),
+        Task::Stress(arguments) => stress::run(&arguments),
+        Task::Miri(arguments) => miri::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

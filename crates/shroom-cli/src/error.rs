@@ -56,6 +56,10 @@ impl CliError {
             _ if self.is_closed_pipe() => 0,
             Self::Absent(_) | Self::Reported => 1,
             Self::Database { source, .. } if source.is_corruption() => 1,
+            Self::Database {
+                source: shroom::Error::NoSuchSnapshot { .. },
+                ..
+            } => 1,
             Self::Interrupted(signal) => 128_u8.wrapping_add(*signal as u8),
             _ => 2,
         }

@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::json;
-use shroom::{Db, Value};
+use shroom::{Db, Snapshot, Value};
 
+use crate::at::At;
 use crate::error::{CliError, Result};
 use crate::manifest::{self, Entry, Kind, shown, stays_inside};
 use crate::output::{self, Format, bytes, grouped};
@@ -38,6 +39,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     skip_links: bool,
     #[command(flatten)]
+    at: At,
+    #[command(flatten)]
     format: Format,
 }
 
@@ -45,11 +48,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
     let db = Db::open_read_only(&arguments.file).map_err(CliError::database(&arguments.file))?;
-    let (mut entries, first_id) = (read_manifest(&db, &arguments.file)?, 1);
+    let state = arguments.at.open(&db, &arguments.file)?;
+    let (mut entries, first_id) = (read_manifest(&state, &arguments.file)?, 1);
     let skipped = check_links(&mut entries, arguments.skip_links)?;
     let root = prepare_directory(&arguments.directory, arguments.force)?;
     let mut export = Export {
-        db,
+        state,
         file: &arguments.file,
         force: arguments.force,
         checked: HashSet::new(),
@@ -66,9 +70,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     counts.print(start.elapsed().as_secs_f64(), arguments.format.json)
 }
 
-fn read_manifest(db: &Db, file: &Path) -> Result<Vec<Entry>> {
+fn read_manifest(state: &Snapshot, file: &Path) -> Result<Vec<Entry>> {
     let absent = |message: &str| CliError::Absent(format!("{}: {message}", file.display()));
-    match db.get(0).map_err(CliError::database(file))? {
+    match state.get(0).map_err(CliError::database(file))? {
         None => Err(absent(
             "no token 0, the manifest: this was not made by 'shroom import'",
         )),
@@ -120,7 +124,7 @@ fn prepare_directory(directory: &Path, force: bool) -> Result<PathBuf> {
 
 /// A running export.
 struct Export<'a> {
-    db: Db,
+    state: Snapshot,
     file: &'a Path,
     root: PathBuf,
     force: bool,
@@ -220,8 +224,8 @@ impl Export<'_> {
         Ok(self.root.join(path))
     }
 
-    fn content(&self, entry: &Entry, id: u64) -> Result<Value<'static>> {
-        match self.db.get(id).map_err(CliError::database(self.file))? {
+    fn content(&self, entry: &Entry, id: u64) -> Result<Value<'_>> {
+        match self.state.get(id).map_err(CliError::database(self.file))? {
             Some(value) => Ok(value),
             None => {
                 let name = shown(&entry.path);

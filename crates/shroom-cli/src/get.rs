@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use shroom::Db;
 
+use crate::at::At;
 use crate::error::{CliError, Result};
 use crate::ids::parse_id;
 use crate::output;
@@ -17,13 +18,16 @@ pub(crate) struct Arguments {
     /// Token id
     #[arg(value_parser = parse_id)]
     id: u64,
+    #[command(flatten)]
+    at: At,
 }
 
 /// Prints the token.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let failed = CliError::database(&arguments.file);
     let db = Db::open_read_only(&arguments.file).map_err(&failed)?;
-    let Some(value) = db.get(arguments.id).map_err(&failed)? else {
+    let state = arguments.at.open(&db, &arguments.file)?;
+    let Some(value) = state.get(arguments.id).map_err(&failed)? else {
         return Err(CliError::Absent(format!(
             "{}: no token {}",
             arguments.file.display(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use shroom::{Db, TokenInfo};
 
+use crate::at::At;
 use crate::error::{CliError, Result};
 use crate::ids::{self, IdRange, parse_range};
 use crate::output::{self, Format};
@@ -25,6 +26,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     long: bool,
     #[command(flatten)]
+    at: At,
+    #[command(flatten)]
     format: Format,
 }
 
@@ -32,7 +35,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let failed = CliError::database(&arguments.file);
     let db = Db::open_read_only(&arguments.file).map_err(&failed)?;
-    let snapshot = db.snapshot();
+    let snapshot = arguments.at.open(&db, &arguments.file)?;
     let mut keys = snapshot.keys(arguments.range.unwrap_or(ids::ALL));
     let mut list = List::new(output::stdout(), arguments);
     list.start().map_err(CliError::output)?;

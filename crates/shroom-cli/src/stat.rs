@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use serde_json::{Value as Json, json};
 use shroom::{Db, Stats, TokenInfo};
 
+use crate::at::At;
 use crate::error::{CliError, Result};
 use crate::ids::parse_id;
 use crate::ls::token_json;
 use crate::output::{self, Format, bytes, grouped};
+use crate::snapshot;
 
 /// Print the figures of a database, or of one token
 #[derive(Debug, clap::Args)]
@@ -19,6 +21,8 @@ pub(crate) struct Arguments {
     #[arg(value_parser = parse_id)]
     id: Option<u64>,
     #[command(flatten)]
+    at: At,
+    #[command(flatten)]
     format: Format,
 }
 
@@ -27,13 +31,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let failed = CliError::database(&arguments.file);
     let db = Db::open_read_only(&arguments.file).map_err(&failed)?;
     match arguments.id {
-        Some(id) => match db.stat(id).map_err(&failed)? {
+        Some(id) => match arguments.at.open(&db, &arguments.file)?.stat(id).map_err(&failed)? {
             Some(info) => print_token(&info, arguments.format.json),
             None => Err(CliError::Absent(format!(
                 "{}: no token {id}",
                 arguments.file.display()
             ))),
         },
+        None if arguments.at.name.is_some() => print_snapshot(&db, arguments),
         None => print_database(&db.stats().map_err(&failed)?, arguments.format.json),
     }
 }
@@ -49,6 +54,31 @@ fn print_token(info: &TokenInfo, json: bool) -> Result<()> {
         ("offset", grouped(info.offset.into())),
         ("pages", grouped(info.pages)),
     ])
+}
+
+fn print_snapshot(db: &Db, arguments: &Arguments) -> Result<()> {
+    let failed = CliError::database(&arguments.file);
+    let name = arguments.at.name.as_deref().unwrap_or_default();
+    // For its error, should there be none.
+    arguments.at.open(db, &arguments.file)?;
+    let mut list = db.snapshots().map_err(&failed)?;
+    list.retain(|saved| saved.name == name);
+    let listed = snapshot::listed(db, list).map_err(&failed)?;
+    for (saved, own_bytes) in &listed {
+        if arguments.format.json {
+            output::print_json(&snapshot::snapshot_json(saved, *own_bytes))?;
+        } else {
+            output::print_table(&[
+                ("snapshot", saved.name.clone()),
+                ("tokens", grouped(saved.tokens)),
+                ("payload", bytes(saved.payload_bytes)),
+                ("own", bytes(*own_bytes)),
+                ("checkpoint", grouped(saved.checkpoint)),
+                ("tag", grouped(saved.tag)),
+            ])?;
+        }
+    }
+    Ok(())
 }
 
 fn print_database(stats: &Stats, json: bool) -> Result<()> {
@@ -75,7 +105,9 @@ fn print_database(stats: &Stats, json: bool) -> Result<()> {
         ("extent pages", grouped(stats.pages.extent)),
         ("journal pages", grouped(stats.pages.journal)),
         ("free-record pages", grouped(stats.pages.free_record)),
+        ("snapshot pages", grouped(stats.pages.snapshots)),
         ("free pages", grouped(stats.pages.free)),
+        ("snapshots", grouped(stats.snapshots)),
         ("checkpoint", grouped(stats.checkpoint)),
         ("tag", grouped(stats.tag)),
     ])
@@ -107,6 +139,7 @@ pub(crate) fn stats_json(stats: &Stats) -> Json {
         "overlay_bytes": stats.overlay_bytes,
         "overlay_tokens": stats.overlay_tokens,
         "checkpoint": stats.checkpoint,
+        "snapshots": stats.snapshots,
         "tag": stats.tag,
         "page_size": stats.page_size,
         "pages": {
@@ -117,6 +150,7 @@ pub(crate) fn stats_json(stats: &Stats) -> Json {
             "extent": stats.pages.extent,
             "journal": stats.pages.journal,
             "free_record": stats.pages.free_record,
+            "snapshots": stats.pages.snapshots,
             "free": stats.pages.free,
         },
     })

@@ -261,3 +261,41 @@ fn completions_for_every_shell() {
     }
     fail(2, ["completions", "csh"]);
 }
+
+#[test]
+fn salvage_recovers_and_says_what_is_lost() {
+    let setup = Setup::filled();
+    let (file, new) = (&*setup.file, setup.path("new"));
+    let new = new.to_str().unwrap();
+    let report = json(&succeed(["salvage", "--json", file, new]));
+    assert_eq!(
+        (&report["tokens"], &report["lost"]),
+        (&5.into(), &serde_json::json!([]))
+    );
+    assert_eq!(succeed(["get", new, "3"]), vec![3; 300]);
+    assert!(fail(2, ["salvage", file, new]).contains("exists"));
+
+    // Token 5's bytes: the page that holds them is lost with all on it.
+    let mut image = fs::read(file).unwrap();
+    let at = image
+        .windows(100)
+        .position(|window| window == [5; 100])
+        .unwrap();
+    image[at] ^= 1;
+    fs::write(file, &image).unwrap();
+    fs::remove_file(new).unwrap();
+    let output = run(["salvage", file, new]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("lost: ids") && text.contains("does not match its hash"),
+        "{text}"
+    );
+    assert_eq!(fs::read(file).unwrap(), image);
+    succeed(["verify", new]);
+
+    fs::write(file, [0; 5000]).unwrap();
+    fs::remove_file(new).unwrap();
+    fail(1, ["salvage", file, new]);
+    assert!(!setup.path("new").exists());
+}

@@ -2,7 +2,7 @@
 //!
 //! * C1 Every page that a superblock reaches is durable before the superblock is written.
 //! * C2 The slot that holds the durable state is not written until the other slot is durable.
-//! * C3 The free record covers exactly the pages that the new state does not reach.
+//! * C3 The free record covers exactly the pages that neither the new state nor a named snapshot reaches.
 //!
 //! Order: pages, map, free record; sync; slot `sequence % 2`; sync; then the twin slot, made durable by whatever
 //! syncs next, so that damage to either slot at rest loses nothing.
@@ -15,7 +15,7 @@ use crate::free_runs::{self, FreeRuns};
 use crate::map::{Entry, MapShape, NodeBuilder};
 use crate::snapshot::{Base, Snapshot};
 use crate::storage::View;
-use crate::superblock::{FreePlace, RootEntries, Roots, Run, Superblock};
+use crate::superblock::{FreePlace, RootEntries, Roots, Run, SEQUENCE_LIMIT, Superblock};
 use crate::txn::PageTxn;
 use crate::{LogicalPage, PageError, PageRead, PhysicalPage, Result};
 
@@ -32,7 +32,7 @@ pub(crate) fn hash_pages(bytes: &[u8], page_len: usize) -> impl Iterator<Item = 
 }
 
 #[cold]
-fn used_twice(run: Run) -> PageError {
+pub(crate) fn used_twice(run: Run) -> PageError {
     PageError::Corrupt {
         what: "page allocation",
         physical: PhysicalPage(run.first),
@@ -55,6 +55,8 @@ impl PageTxn<'_> {
         self.check_drained()?;
         self.spill()?;
         let mut freed = FreeRuns::default();
+        self.held = self.held()?;
+        self.release_deleted(&mut freed)?;
         self.cut_logical_tail();
         let shape = MapShape::new(self.page_size(), self.free.logical_pages).ok_or(
             PageError::TooManyPages {
@@ -63,6 +65,18 @@ impl PageTxn<'_> {
         )?;
         let updates = self.page_updates(&mut freed)?;
         let root = self.rewrite_map(updates, &shape, &mut freed)?;
+        self.seal(root, &shape, roots, freed)
+    }
+
+    /// Makes the state with this map the present one; `freed` are the pages of the base that it does not reach.
+    pub(crate) fn seal(
+        mut self,
+        root: RootEntries,
+        shape: &MapShape,
+        roots: Roots,
+        mut freed: FreeRuns,
+    ) -> Result<Snapshot> {
+        self.check_sequence()?;
         let (drained, chain) = self
             .drained
             .unwrap_or((self.writer.drained, self.writer.chain));
@@ -83,11 +97,25 @@ impl PageTxn<'_> {
             chain,
             roots,
         };
+        self.write_saved(&superblock)?;
         let record = self.place_free_record(&mut superblock, &mut freed)?;
         // After the flip nothing may fail that does not poison.
         let view = self.store.view(superblock.physical_pages)?;
         self.flip(&superblock)?;
         Ok(self.publish(&superblock, view, record, &freed))
+    }
+
+    /// No file gets there by counting: only a forged one is at the last sequence, and what would follow is refused at open.
+    fn check_sequence(&self) -> Result<()> {
+        let next = self.base.sequence + 1;
+        if next < SEQUENCE_LIMIT {
+            return Ok(());
+        }
+        Err(PageError::Corrupt {
+            what: "superblock",
+            physical: Superblock::slot(self.base.sequence),
+            detail: format!("sequence {}, after which there is none", self.base.sequence),
+        })
     }
 
     fn check_drained(&self) -> Result<()> {
@@ -99,12 +127,18 @@ impl PageTxn<'_> {
                     self.writer.drained
                 ),
             }),
+            // Only a forged file counts from that far, and would not open again.
+            Some((sequence, _)) if sequence >= SEQUENCE_LIMIT => Err(PageError::Corrupt {
+                what: "superblock",
+                physical: Superblock::slot(self.base.sequence),
+                detail: format!("frame {sequence} drained, expected below {SEQUENCE_LIMIT}"),
+            }),
             _ => Ok(()),
         }
     }
 
     /// Notes pages of the base that the new state does not reach. A damaged file may name a page twice, or a free one.
-    fn release(&self, freed: &mut FreeRuns, run: Run) -> Result<()> {
+    pub(crate) fn release(&self, freed: &mut FreeRuns, run: Run) -> Result<()> {
         let within = run.first >= 2 && run.end() <= u64::from(self.base.physical_pages);
         let free = &self.writer.allocation.free.physical;
         if within && !free.overlaps(run.first, run.pages) && freed.try_insert(run.first, run.pages)
@@ -129,7 +163,7 @@ impl PageTxn<'_> {
         let mut updates = std::mem::take(&mut self.placed);
         updates.extend(self.removed.iter().map(|&page| (page, Entry::ABSENT)));
         for &logical in updates.keys() {
-            self.release_entry(freed, &self.base.entry(0, logical)?)?;
+            self.release_entry(freed, 0, logical, &self.base.entry(0, logical)?)?;
         }
         Ok(updates)
     }
@@ -176,7 +210,7 @@ impl PageTxn<'_> {
                 {
                     builder.set((index % fanout) as usize, entry);
                 }
-                self.release_entry(freed, &old)?;
+                self.release_entry(freed, level + 1, node, &old)?;
                 parents.insert(node, self.write_node(&builder, level)?);
             }
             updates = parents;
@@ -215,7 +249,7 @@ impl PageTxn<'_> {
         for index in 0..base.root_physical.len() {
             self.free_above(
                 shape.height,
-                base.shape.height,
+                (base.shape.height, index as u32),
                 &base.root_entry(index),
                 freed,
             )?;
@@ -223,33 +257,51 @@ impl PageTxn<'_> {
         Ok(())
     }
 
-    /// Frees the map page that `entry` of `level` refers to, and those below it down to the entries of level `floor`.
-    fn free_above(&self, floor: u8, level: u8, entry: &Entry, freed: &mut FreeRuns) -> Result<()> {
+    /// Frees the map page that `entry`, at a level and an index there, refers to, and those below it down to the entries of
+    /// level `floor`.
+    fn free_above(
+        &self,
+        floor: u8,
+        (level, index): (u8, u32),
+        entry: &Entry,
+        freed: &mut FreeRuns,
+    ) -> Result<()> {
         if level <= floor || entry.is_absent() {
             return Ok(());
         }
-        // Noted before going down: each page is visited once, whatever a damaged map says.
-        self.release_entry(freed, entry)?;
-        if level - 1 > floor {
+        // Noted before going down: each page is visited once, whatever a damaged map says. What lies under a page that a
+        // named snapshot reaches is reached by it, too.
+        if self.release_entry(freed, level, index, entry)? && level - 1 > floor {
             let entries = self.base.node_of(entry, level - 1)?;
-            for index in 0..self.base.fanout {
-                self.free_above(floor, level - 1, &entries.get(index), freed)?;
+            let fanout = self.base.fanout as u32;
+            for digit in 0..fanout {
+                let child = index
+                    .checked_mul(fanout)
+                    .and_then(|at| at.checked_add(digit));
+                let Some(child) = child else { break };
+                let entry = entries.get(digit as usize);
+                self.free_above(floor, (level - 1, child), &entry, freed)?;
             }
         }
         Ok(())
     }
 
-    fn release_entry(&self, freed: &mut FreeRuns, entry: &Entry) -> Result<()> {
-        if entry.is_absent() {
-            return Ok(());
+    /// Frees the page of an entry of the base, unless a named snapshot reaches it; whether there was one to free.
+    fn release_entry(
+        &self,
+        freed: &mut FreeRuns,
+        level: u8,
+        index: u32,
+        entry: &Entry,
+    ) -> Result<bool> {
+        if entry.is_absent() || self.held.reaches(level, index, entry.physical)? {
+            return Ok(false);
         }
-        self.release(
-            freed,
-            Run {
-                first: entry.physical,
-                pages: 1,
-            },
-        )
+        let run = Run {
+            first: entry.physical,
+            pages: 1,
+        };
+        self.release(freed, run).map(|()| true)
     }
 
     /// New journal areas, written with zeros, so that a frame only ever overwrites allocated blocks.
@@ -283,14 +335,14 @@ impl PageTxn<'_> {
         let room = Superblock::inline_room(superblock.page_size, superblock.root.physical.len());
         let page_len = superblock.page_size.bytes();
         let mut run = Run::default();
-        let len = free_runs::encode_record(&self.all_free(freed)?, &self.free.logical).len();
+        let len = self.encode_record(&self.all_free(freed)?).len();
         if len > room {
             run = self.take_physical_run((len + RECORD_SLACK_BYTES).div_ceil(page_len) as u32)?;
         }
         let mut all = self.all_free(freed)?;
         self.cut_tail(&mut all, freed);
         superblock.physical_pages = self.free.physical_pages;
-        let mut record = free_runs::encode_record(&all, &self.free.logical);
+        let mut record = self.encode_record(&all);
         if run.is_empty() {
             superblock.free = FreePlace::Inline(record);
             return Ok(run);
@@ -307,6 +359,12 @@ impl PageTxn<'_> {
         )?;
         superblock.free = FreePlace::Pages { run, bytes, hash };
         Ok(run)
+    }
+
+    fn encode_record(&self, physical: &FreeRuns) -> Vec<u8> {
+        let mut record = free_runs::encode_record(physical, &self.free.logical);
+        self.named.encode(&mut record);
+        record
     }
 
     /// Pages that the new state does not reach.
@@ -364,7 +422,9 @@ impl PageTxn<'_> {
         } else {
             Arc::clone(&self.base.verified)
         };
-        let base = Arc::new(Base::new(superblock, view, verified, self.base.remember));
+        let base = Base::new(superblock, view, verified, self.base.remember);
+        base.named.get_or_init(|| std::mem::take(&mut self.named));
+        let base = Arc::new(base);
         let writer = &mut *self.writer;
         if let Some(cut) = self.cut {
             writer.allocation.cut_pending(superblock.physical_pages);

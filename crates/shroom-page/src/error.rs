@@ -112,6 +112,18 @@ pub enum PageError {
         /// The limit, in pages.
         limit: u32,
     },
+    /// A named snapshot with this name is there already.
+    #[error("there is a snapshot named {name:?} already")]
+    SnapshotExists {
+        /// The name given.
+        name: String,
+    },
+    /// No named snapshot has this name.
+    #[error("there is no snapshot named {name:?}")]
+    NoSuchSnapshot {
+        /// The name given.
+        name: String,
+    },
     /// An earlier sync or write failed, so the file's state is not known until it is opened again.
     #[error("an earlier sync or write failed; reopen the file to go on")]
     Poisoned,

@@ -152,7 +152,7 @@ impl FreeRuns {
     }
 }
 
-/// Writes the free record of `physical` and `logical`.
+/// Writes the runs of a free record, `physical` and `logical`.
 pub(crate) fn encode_record(physical: &FreeRuns, logical: &FreeRuns) -> Vec<u8> {
     let mut bytes = Vec::new();
     for set in [physical, logical] {
@@ -167,20 +167,17 @@ pub(crate) fn encode_record(physical: &FreeRuns, logical: &FreeRuns) -> Vec<u8> 
     bytes
 }
 
-/// Reads a free record; physical pages are in `2..physical_pages`, logical ones in `1..logical_pages`.
+/// Reads the runs of a free record, and gives what follows them; physical pages are in `2..physical_pages`, logical ones in
+/// `1..logical_pages`.
 pub(crate) fn decode_record(
     bytes: &[u8],
     physical_pages: u32,
     logical_pages: u32,
-) -> Result<(FreeRuns, FreeRuns), String> {
+) -> Result<(FreeRuns, FreeRuns, &[u8]), String> {
     let mut rest = bytes;
     let physical = decode_runs(&mut rest, 2, physical_pages)?;
     let logical = decode_runs(&mut rest, 1, logical_pages)?;
-    if rest.is_empty() {
-        Ok((physical, logical))
-    } else {
-        Err(format!("{} bytes left over", rest.len()))
-    }
+    Ok((physical, logical, rest))
 }
 
 fn decode_runs(rest: &mut &[u8], lowest: u32, limit: u32) -> Result<FreeRuns, String> {
@@ -207,7 +204,7 @@ fn decode_runs(rest: &mut &[u8], lowest: u32, limit: u32) -> Result<FreeRuns, St
     Ok(set)
 }
 
-fn put_varint(bytes: &mut Vec<u8>, mut value: u32) {
+pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut value: u32) {
     while value >= 0x80 {
         bytes.push(value as u8 | 0x80);
         value >>= 7;
@@ -215,7 +212,7 @@ fn put_varint(bytes: &mut Vec<u8>, mut value: u32) {
     bytes.push(value as u8);
 }
 
-fn take_varint(rest: &mut &[u8]) -> Result<u32, String> {
+pub(crate) fn take_varint(rest: &mut &[u8]) -> Result<u32, String> {
     let mut value = 0_u64;
     for shift in (0..35).step_by(7) {
         let Some((&byte, tail)) = rest.split_first() else {
@@ -279,7 +276,7 @@ mod tests {
                 prop_assert!(ends.windows(2).all(|pair| pair[0].0 + pair[0].1 < pair[1].0));
             }
             let record = encode_record(&runs, &FreeRuns::default());
-            prop_assert_eq!(decode_record(&record, 400, 1), Ok((runs, FreeRuns::default())));
+            prop_assert_eq!(decode_record(&record, 400, 1), Ok((runs, FreeRuns::default(), &[][..])));
         }
 
         #[test]

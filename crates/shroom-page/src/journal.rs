@@ -6,15 +6,16 @@
 //!
 //! Absent on purpose: reading frames back (see `recovery`), choosing when to drain (the layer above).
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::recovery::Recovery;
 use crate::store::PageStore;
-use crate::superblock::Run;
-use crate::{PageError, Result};
+use crate::superblock::{Run, SEQUENCE_LIMIT};
+use crate::sync::MutexGuard;
+use crate::{PageError, PhysicalPage, Result};
 
 /// Bytes of a frame before its payload.
 pub const FRAME_HEADER_LEN: usize = 40;
@@ -30,6 +31,18 @@ pub struct JournalMark {
     pub sequence: u64,
     /// Checksum of the frame; 0 before the first.
     pub chain: u64,
+}
+
+impl JournalMark {
+    /// The next number, which no frame will have: for a commit that changes the pages by more than frames say. Frames
+    /// after it continue this mark and no earlier one, so that none is ever replayed over the state before that commit.
+    #[must_use]
+    pub fn skip_one(self) -> Self {
+        Self {
+            sequence: self.sequence + 1,
+            chain: self.chain,
+        }
+    }
 }
 
 /// Sizes of the journal, in bytes.
@@ -116,13 +129,16 @@ impl Journal {
     }
 
     /// After a checkpoint: the areas as committed; those whose frames are drained are free again.
-    pub(crate) fn release(&mut self, runs: [Run; 2], drained: u64) {
+    pub(crate) fn release(&mut self, runs: [Run; 2], drained: JournalMark) {
+        if drained.sequence > self.mark.sequence {
+            self.mark = drained;
+        }
         for (index, run) in runs.into_iter().enumerate() {
             let area = &mut self.areas[index];
             let moved = area.run != run;
             area.run = run;
             area.retired = false;
-            if area.busy && area.last <= drained {
+            if area.busy && area.last <= drained.sequence {
                 area.busy = false;
                 if self.active == Some(index) {
                     self.active = None;
@@ -168,7 +184,8 @@ impl PageStore {
     ///
     /// # Errors
     /// I/O errors when buffered frames were written out; the store is then poisoned. [`PageError::Misuse`] for an
-    /// empty payload, or one of 4 GiB and more.
+    /// empty payload, or one of 4 GiB and more. [`PageError::Corrupt`] when no sequence is left, which only a forged file
+    /// can bring about.
     pub fn journal_append(&self, payload: &[u8]) -> Result<Option<u64>> {
         self.check_writable()?;
         if payload.is_empty() || u32::try_from(payload.len()).is_err() {
@@ -184,6 +201,14 @@ impl PageStore {
         let end = journal.position + frame_len(payload.len());
         if end > journal.capacity(active, self.page_size().shift()) {
             return Ok(None);
+        }
+        if journal.mark.sequence + 1 >= SEQUENCE_LIMIT {
+            // Only a forged file counts from that far, and a frame that followed would not be found again.
+            return Err(PageError::Corrupt {
+                what: "journal",
+                physical: PhysicalPage(journal.areas[active].run.first),
+                detail: format!("frame {}, after which there is none", journal.mark.sequence),
+            });
         }
         journal.push(payload, self.synced.load(Ordering::Acquire));
         let sequence = journal.mark.sequence;

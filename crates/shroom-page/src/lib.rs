@@ -30,28 +30,36 @@
 
 mod allocation;
 mod commit;
+mod diff;
 mod error;
 mod free_runs;
 mod header;
 mod ids;
 mod journal;
 mod map;
+mod named;
+mod named_txn;
 mod recovery;
+mod salvage;
 mod snapshot;
 pub mod storage;
 mod store;
 mod superblock;
+mod sync;
 mod translations;
 mod txn;
 mod vacuum;
 mod verified;
 mod verify;
 
+pub use diff::{PageDifference, PageDifferences, diff_pages};
 pub use error::{PageError, Result};
 pub use header::{PAGE_HEADER_LEN, PageHeader, PageType};
 pub use ids::{LogicalPage, PAGE_SIZE_MAX, PAGE_SIZE_MIN, PageSize, PhysicalPage};
 pub use journal::{FRAME_HEADER_LEN, JournalMark, JournalStats};
+pub use named::SNAPSHOT_NAME_MAX;
 pub use recovery::RecoveredFrames;
+pub use salvage::{DamagedStore, Surveyed};
 pub use snapshot::{PageRead, Snapshot};
 pub use store::{PageStore, PageStoreStats, ReadCheck, StoreOptions};
 pub use superblock::{FORMAT_VERSION, Roots};

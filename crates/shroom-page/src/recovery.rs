@@ -8,6 +8,7 @@
 
 use crate::free_runs::FreeRuns;
 use crate::journal::{FRAME_ALIGN, FRAME_HEADER_LEN, JournalMark, frame_checksum};
+use crate::named::NamedList;
 use crate::storage::{Storage, View};
 use crate::superblock::{FreePlace, Run, SEQUENCE_LIMIT, Superblock};
 use crate::{PageError, PhysicalPage, Result, free_runs};
@@ -190,12 +191,27 @@ pub(crate) struct Recovery {
     pub(crate) live: [Option<u64>; 2],
 }
 
-/// Finds the frames that continue the superblock.
+/// Finds the frames that continue the superblock; an error when some that were synced are missing.
 pub(crate) fn recover(
     storage: &dyn Storage,
     view: &View,
     superblock: &Superblock,
 ) -> Result<Recovery> {
+    match recover_sound(storage, view, superblock, u64::MAX)? {
+        (recovery, None) => Ok(recovery),
+        (_, Some(damage)) => Err(damage),
+    }
+}
+
+/// Finds the frames that continue the superblock, as far as they are sound in the first `len` bytes; and says what shows
+/// that more were synced.
+pub(crate) fn recover_sound(
+    storage: &dyn Storage,
+    view: &View,
+    superblock: &Superblock,
+    len: u64,
+) -> Result<(Recovery, Option<PageError>)> {
+    let mut damage = None;
     let mut recovery = Recovery {
         frames: RecoveredFrames::default(),
         mark: JournalMark {
@@ -209,12 +225,9 @@ pub(crate) fn recover(
     let shift = superblock.page_size.shift();
     let mut areas = Vec::new();
     for run in superblock.journal {
-        let bytes = AreaBytes::read(
-            storage,
-            view,
-            u64::from(run.first) << shift,
-            u64::from(run.pages) << shift,
-        )?;
+        let offset = u64::from(run.first) << shift;
+        let there = (u64::from(run.pages) << shift).min(len.saturating_sub(offset));
+        let bytes = AreaBytes::read(storage, view, offset, there)?;
         areas.push((scan(bytes.bytes(), recovery.mark), bytes));
     }
     let mut order = Vec::new();
@@ -241,7 +254,8 @@ pub(crate) fn recover(
         } else {
             0
         };
-        check_nothing_missing(bytes.bytes(), from, recovery.mark.sequence)?;
+        let missing = check_nothing_missing(bytes.bytes(), from, recovery.mark.sequence);
+        damage = damage.or(missing.err());
         let stale = stale_epoch(bytes.bytes(), from, recovery.mark.sequence);
         recovery.epoch = recovery.epoch.max(stale);
     }
@@ -253,7 +267,7 @@ pub(crate) fn recover(
             recovery.frames.areas.push(live.to_vec());
         }
     }
-    Ok(recovery)
+    Ok((recovery, damage))
 }
 
 /// Searches the rest of an area for a sound frame after `last` which knows that more than `last` was synced.
@@ -301,11 +315,21 @@ fn stale_epoch(bytes: &[u8], from: usize, last: u64) -> u32 {
     epoch
 }
 
+/// What the free record of a state says.
+#[derive(Debug, Default)]
+pub(crate) struct FreeRecord {
+    pub(crate) physical: FreeRuns,
+    pub(crate) logical: FreeRuns,
+    pub(crate) named: NamedList,
+    /// Its own pages.
+    pub(crate) run: Run,
+}
+
 /// Reads and checks the free record.
 pub(crate) fn read_free_record(
     storage: &dyn Storage,
     superblock: &Superblock,
-) -> Result<(FreeRuns, FreeRuns, Run)> {
+) -> Result<FreeRecord> {
     let corrupt = |run: Run, detail: String| PageError::Corrupt {
         what: "free record",
         physical: PhysicalPage(run.first),
@@ -326,23 +350,29 @@ pub(crate) fn read_free_record(
             (record, run)
         }
     };
-    let (physical, logical) =
+    let (physical, logical, rest) =
         free_runs::decode_record(&bytes, superblock.physical_pages, superblock.logical_pages)
             .map_err(|detail| corrupt(run, detail))?;
-    for used in superblock
-        .journal
-        .into_iter()
-        .chain([run])
-        .filter(|used| !used.is_empty())
-    {
-        if physical.overlaps(used.first, used.pages) {
-            return Err(corrupt(
-                run,
-                format!("calls pages of the run {used:?} free, which is in use"),
-            ));
+    let named = NamedList::decode(rest, superblock.physical_pages)
+        .map_err(|detail| corrupt(run, detail))?;
+    let runs = superblock.journal.into_iter().chain([run]);
+    let mut used = FreeRuns::default();
+    for part in runs.chain(named.iter().map(|named| named.run())) {
+        if physical.overlaps(part.first, part.pages) {
+            let detail = format!("calls pages of the run {part:?} free, which is in use");
+            return Err(corrupt(run, detail));
+        }
+        if !used.try_insert(part.first, part.pages) {
+            let detail = format!("the run {part:?} is in use twice");
+            return Err(corrupt(run, detail));
         }
     }
-    Ok((physical, logical, run))
+    Ok(FreeRecord {
+        physical,
+        logical,
+        named,
+        run,
+    })
 }
 
 /// The state of the file.
@@ -351,10 +381,73 @@ pub(crate) struct Chosen {
     pub(crate) superblock: Superblock,
     /// Both slots hold it. The second is written once the first is durable.
     pub(crate) is_durable: bool,
+    /// Bytes of the storage.
+    pub(crate) len: u64,
+}
+
+impl Chosen {
+    /// The error for a storage that is shorter than the superblock says.
+    pub(crate) fn truncation(&self) -> Option<PageError> {
+        let superblock = &self.superblock;
+        let expected = u64::from(superblock.physical_pages) << superblock.page_size.shift();
+        let found = self.len;
+        (found < expected).then_some(PageError::Truncated { expected, found })
+    }
+}
+
+/// Reads both slots and chooses the newest that is sound, of a file that is as long as it says.
+pub(crate) fn choose_superblock(storage: &dyn Storage) -> Result<Chosen> {
+    let chosen = newest_superblock(storage)?;
+    match chosen.truncation() {
+        Some(error) => Err(error),
+        None => Ok(chosen),
+    }
+}
+
+/// What is wrong with a slot beside the newest superblock: it is not sound, or has the same number and is another; `None` for
+/// the newest itself, and for an older one.
+pub(crate) fn slot_damage(
+    storage: &dyn Storage,
+    newest: &Superblock,
+    slot: u32,
+) -> Result<Option<PageError>> {
+    use crate::superblock::{SlotError, superblock_len};
+
+    let page_size = newest.page_size;
+    let offset = u64::from(slot) << page_size.shift();
+    let len = storage.len().map_err(PageError::io("length", 0))?;
+    let there = len
+        .saturating_sub(offset)
+        .min(superblock_len(page_size) as u64);
+    let mut bytes = vec![0; there as usize];
+    storage
+        .read_at(offset, &mut bytes)
+        .map_err(PageError::io("read", offset))?;
+    let detail = match Superblock::decode(&bytes) {
+        Ok(superblock) if superblock.page_size == page_size => {
+            if superblock.sequence < newest.sequence || superblock == *newest {
+                return Ok(None);
+            }
+            format!("differs from the other one of number {}", newest.sequence)
+        }
+        Ok(superblock) => format!(
+            "page size {:?}, expected {page_size:?}",
+            superblock.page_size
+        ),
+        Err(SlotError::Zero) => "it is all zeros".into(),
+        Err(SlotError::NoMagic) => "it does not begin with SHROOMDB".into(),
+        Err(SlotError::Version(version)) => format!("format version {version}"),
+        Err(SlotError::Malformed(detail)) => detail,
+    };
+    Ok(Some(PageError::Corrupt {
+        what: "superblock",
+        physical: PhysicalPage(slot),
+        detail,
+    }))
 }
 
 /// Reads both slots and chooses the newest that is sound.
-pub(crate) fn choose_superblock(storage: &dyn Storage) -> Result<Chosen> {
+pub(crate) fn newest_superblock(storage: &dyn Storage) -> Result<Chosen> {
     use crate::PageSize;
     use crate::superblock::{FORMAT_VERSION, SlotError, superblock_len};
 
@@ -400,18 +493,11 @@ pub(crate) fn choose_superblock(storage: &dyn Storage) -> Result<Chosen> {
         }
     }
     if let Some(superblock) = best {
-        let expected = u64::from(superblock.physical_pages) << superblock.page_size.shift();
-        return if len < expected {
-            Err(PageError::Truncated {
-                expected,
-                found: len,
-            })
-        } else {
-            Ok(Chosen {
-                superblock,
-                is_durable,
-            })
-        };
+        return Ok(Chosen {
+            superblock,
+            is_durable,
+            len,
+        });
     }
     if let Err(SlotError::Version(found)) = first {
         version = Some(found);

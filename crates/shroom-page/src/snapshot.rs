@@ -3,11 +3,12 @@
 //! * R1 No byte is handed out before its page's hash was seen to match, once since open.
 //! * R2 A base never changes, and no page it reaches is overwritten or cut off while it lives.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use zerocopy::byteorder::little_endian::U32;
 
 use crate::map::{self, Entries, Entry, MapShape};
+use crate::named::NamedList;
 use crate::storage::View;
 use crate::superblock::{Roots, Superblock};
 use crate::translations::Translations;
@@ -128,6 +129,11 @@ pub(crate) struct Base {
     translations: Translations,
     /// False: every read checks the hash again.
     pub(crate) remember: bool,
+    /// The named snapshots of this state, once they are known.
+    pub(crate) named: OnceLock<NamedList>,
+    /// Of the state of a named snapshot, the one through which it was opened: its life keeps this one's pages, too.
+    #[expect(dead_code, reason = "held for as long as this state is, and not read")]
+    anchor: Option<Arc<Base>>,
 }
 
 impl Base {
@@ -136,6 +142,39 @@ impl Base {
         view: View,
         verified: Arc<VerifiedPages>,
         remember: bool,
+    ) -> Self {
+        let translations = Translations::new(superblock.logical_pages);
+        Self::build(superblock, view, verified, remember, translations)
+    }
+
+    /// The state of a named snapshot of `current`. Without an anchor it is for walks over its map, under the writer's lock
+    /// or while `current` is held.
+    pub(crate) fn frozen(
+        superblock: &Superblock,
+        current: &Self,
+        anchor: Option<Arc<Self>>,
+    ) -> Self {
+        let cached = if anchor.is_some() {
+            superblock.logical_pages
+        } else {
+            0
+        };
+        let (view, verified) = (current.view.clone(), Arc::clone(&current.verified));
+        let translations = Translations::new(cached);
+        Self {
+            // The file may have been cut to what is in use since.
+            physical_pages: superblock.physical_pages.min(current.physical_pages),
+            anchor,
+            ..Self::build(superblock, view, verified, current.remember, translations)
+        }
+    }
+
+    fn build(
+        superblock: &Superblock,
+        view: View,
+        verified: Arc<VerifiedPages>,
+        remember: bool,
+        translations: Translations,
     ) -> Self {
         let shape = MapShape::new(superblock.page_size, superblock.logical_pages)
             .expect("the superblock was checked when it was read or made");
@@ -156,8 +195,10 @@ impl Base {
             root_hash: superblock.root.hash.clone(),
             view,
             verified,
-            translations: Translations::new(superblock.logical_pages),
+            translations,
             remember,
+            named: OnceLock::new(),
+            anchor: None,
         }
     }
 

@@ -1,20 +1,24 @@
 //! The store: opens a storage, hands out snapshots and transactions, and owns what they share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, TryLockError};
 
 use crate::allocation::{Allocation, FreePages};
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalMark};
 use crate::recovery::{self, RecoveredFrames};
 use crate::snapshot::{Base, Snapshot};
 use crate::storage::{MemoryStorage, Storage, View};
 use crate::superblock::{FreePlace, RootEntries, Roots, Run, Superblock};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, RwLock};
 use crate::txn::PageTxn;
 use crate::verified::VerifiedPages;
 use crate::{PageError, PageSize, PhysicalPage, Result};
 
 /// Bytes of zeros written by one call when a journal area is prepared.
 const ZEROS_BYTES: usize = 1 << 20;
+
+/// Pages of the file that hold the superblock.
+const SUPERBLOCK_SLOTS: u64 = 2;
 
 /// A transactional array of pages over a [`Storage`]. See the crate's documentation.
 #[derive(Debug)]
@@ -68,6 +72,10 @@ pub struct PageStoreStats {
     pub record_pages: u64,
     /// Allocated logical pages.
     pub logical_pages: u64,
+    /// Number of named snapshots.
+    pub snapshots: u64,
+    /// Pages that only named snapshots reach; 0 when the map was not counted.
+    pub snapshot_pages: u64,
 }
 
 impl PageStore {
@@ -80,18 +88,16 @@ impl PageStore {
         let len = 2 << page_size.shift();
         let bytes = superblock.encode();
         storage.shrink(0).map_err(PageError::io("shrink", 0))?;
-        storage.grow(len).map_err(|source| PageError::Full {
-            from: 0,
-            to: len,
-            source,
-        })?;
-        for slot in [1, 0] {
-            let offset = slot << page_size.shift();
-            storage
-                .write_at(offset, &bytes)
-                .map_err(PageError::io("write", offset))?;
-        }
+        storage.grow(len).map_err(grow_error(0, len))?;
+        let second = 1 << page_size.shift();
+        storage
+            .write_at(second, &bytes)
+            .map_err(PageError::io("write", second))?;
         storage.sync().map_err(PageError::io("sync", 0))?;
+        // As a commit does: that both slots are the same tells whoever opens it that one is durable.
+        storage
+            .write_at(0, &bytes)
+            .map_err(PageError::io("write", 0))?;
         Self::open_with(storage, StoreOptions::default())
     }
 
@@ -111,6 +117,7 @@ impl PageStore {
         let recovery::Chosen {
             superblock,
             is_durable,
+            ..
         } = recovery::choose_superblock(&*storage)?;
         if !options.read_only && !is_durable {
             // Written by a process that ended before its sync: what is built on it must not outlive it.
@@ -128,8 +135,10 @@ impl PageStore {
         };
         let mut record = Run::default();
         if !options.read_only {
-            (free.physical, free.logical, record) =
-                recovery::read_free_record(&*storage, &superblock)?;
+            let stored = recovery::read_free_record(&*storage, &superblock)?;
+            (free.physical, free.logical) = (stored.physical, stored.logical);
+            record = stored.run;
+            base.named.get_or_init(|| stored.named);
         }
         if !options.read_only && !is_durable {
             mend_slots(&*storage, &superblock)?;
@@ -196,7 +205,14 @@ impl PageStore {
                     .clone()
                     .all(|(is, made)| is == &made[..is.len()] || is.iter().all(|&byte| byte == 0))
         };
-        Ok(PageSize::all().any(torn_from) && recovery::choose_superblock(storage).is_err())
+        if !PageSize::all().any(torn_from) {
+            return Ok(false);
+        }
+        match recovery::choose_superblock(storage) {
+            Ok(_) => Ok(false),
+            Err(error @ PageError::Io { .. }) => Err(error),
+            Err(_) => Ok(true),
+        }
     }
 
     /// The last committed state.
@@ -255,7 +271,7 @@ impl PageStore {
             .map_err(PageError::io("shrink", len))
     }
 
-    /// Sizes of the store. Walks the page map when `count_map` is set, else `map_pages` is 0.
+    /// Sizes of the store. Walks the page map when `count_map` is set, else `map_pages` and `snapshot_pages` are 0.
     ///
     /// # Errors
     /// Corruption found in the map; I/O errors.
@@ -268,21 +284,34 @@ impl PageStore {
             // Only a writer needs the free record, so a reader has not read it yet.
             let superblock = recovery::choose_superblock(&*self.storage)?.superblock;
             let stored = recovery::read_free_record(&*self.storage, &superblock)?;
-            (physical, logical, record) = (stored.0.pages(), stored.1.pages(), stored.2);
+            (physical, logical) = (stored.physical.pages(), stored.logical.pages());
+            record = stored.run;
+            writer.base.named.get_or_init(|| stored.named);
         }
-        Ok(PageStoreStats {
+        let mut stats = PageStoreStats {
             physical_pages: u64::from(free.physical_pages),
             free_pages: physical,
             pending_pages: writer.allocation.pending_pages(),
-            map_pages: if count_map {
-                crate::verify::count_map_pages(&writer.base)?
-            } else {
-                0
-            },
+            map_pages: 0,
             journal_pages: writer.journal.iter().map(|run| u64::from(run.pages)).sum(),
             record_pages: u64::from(record.pages),
             logical_pages: u64::from(free.logical_pages) - 1 - logical,
-        })
+            snapshots: writer.base.named.get().map_or(0, |list| list.len() as u64),
+            snapshot_pages: 0,
+        };
+        if count_map {
+            stats.map_pages = crate::verify::count_map_pages(&writer.base)?;
+            let accounted = SUPERBLOCK_SLOTS
+                + stats.free_pages
+                + stats.pending_pages
+                + stats.map_pages
+                + stats.journal_pages
+                + stats.record_pages
+                + stats.logical_pages;
+            // Each page is exactly one of these, or a named snapshot's: a damaged file may say otherwise.
+            stats.snapshot_pages = stats.physical_pages.saturating_sub(accounted);
+        }
+        Ok(stats)
     }
 
     /// True after a failed sync or journal write: no write succeeds until the store is opened again.
@@ -308,6 +337,15 @@ impl PageStore {
 
     pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer's lock, unless it is taken.
+    pub(crate) fn try_writer(&self) -> Option<MutexGuard<'_, Writer>> {
+        match self.writer.try_lock() {
+            Ok(writer) => Some(writer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
@@ -340,8 +378,11 @@ impl PageStore {
 
     pub(crate) fn publish(&self, base: Arc<Base>, superblock: &Superblock) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = base;
-        self.journal()
-            .release(superblock.journal, superblock.drained);
+        let drained = JournalMark {
+            sequence: superblock.drained,
+            chain: superblock.chain,
+        };
+        self.journal().release(superblock.journal, drained);
         self.synced.fetch_max(superblock.drained, Ordering::AcqRel);
     }
 
@@ -392,16 +433,7 @@ impl PageStore {
 
     pub(crate) fn grow(&self, from: u64, to: u64) -> Result<()> {
         self.check_writable()?;
-        self.storage.grow(to).map_err(|source| match source.kind() {
-            std::io::ErrorKind::StorageFull
-            | std::io::ErrorKind::QuotaExceeded
-            | std::io::ErrorKind::FileTooLarge => PageError::Full { from, to, source },
-            _ => PageError::Io {
-                operation: "grow",
-                offset: to,
-                source,
-            },
-        })
+        self.storage.grow(to).map_err(grow_error(from, to))
     }
 
     pub(crate) fn view(&self, pages: u32) -> Result<View> {
@@ -429,6 +461,19 @@ fn mend_slots(storage: &dyn Storage, superblock: &Superblock) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A disk without space is told from one that fails.
+fn grow_error(from: u64, to: u64) -> impl FnOnce(std::io::Error) -> PageError {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    move |source| match source.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => PageError::Full { from, to, source },
+        _ => PageError::Io {
+            operation: "grow",
+            offset: to,
+            source,
+        },
+    }
 }
 
 fn map_view(storage: &dyn Storage, page_size: PageSize, pages: u32) -> Result<View> {

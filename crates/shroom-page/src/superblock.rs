@@ -61,7 +61,7 @@ impl Run {
         u64::from(self.first) + u64::from(self.pages)
     }
 
-    fn overlaps(self, other: Self) -> bool {
+    pub(crate) fn overlaps(self, other: Self) -> bool {
         u64::from(self.first) < other.end() && u64::from(other.first) < self.end()
     }
 }

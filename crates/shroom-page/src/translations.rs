@@ -5,7 +5,9 @@
 //!
 //! * Q1 A page is entered only after its bytes matched its hash, so a hit needs no further check.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+
+use crate::sync::AtomicU64;
 
 /// Slots at most: 512 KiB of memory.
 const SLOTS_MAX: usize = 1 << 16;

@@ -5,15 +5,17 @@
 //! * T3 Dropping it leaves the store as it was; places it wrote to are free again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use crate::allocation::{FreePages, PendingCut};
 use crate::free_runs::FreeRuns;
 use crate::map::Entry;
+use crate::named::{Held, Named, NamedList};
 use crate::snapshot::Base;
 use crate::storage::View;
 use crate::store::{PageStore, Writer};
 use crate::superblock::Run;
+use crate::sync::MutexGuard;
 use crate::{LogicalPage, PageError, PageRead, PageSize, Result};
 
 /// Bytes handed to one write call, at most (about the size at which a larger write gains nothing).
@@ -44,6 +46,14 @@ pub struct PageTxn<'s> {
     pub(crate) touched: BTreeSet<u32>,
     /// The file's tail that the new state leaves out.
     pub(crate) cut: Option<PendingCut>,
+    /// The named snapshots of the new state, but for those in `saved`.
+    pub(crate) named: NamedList,
+    /// Names under which the new state is saved.
+    pub(crate) saved: BTreeSet<String>,
+    /// Named snapshots that the new state does not have.
+    pub(crate) deleted: Vec<Arc<Named>>,
+    /// While it is committed: the maps of the snapshots in `named`.
+    pub(crate) held: Held,
 }
 
 impl<'s> PageTxn<'s> {
@@ -53,6 +63,7 @@ impl<'s> PageTxn<'s> {
         }
         writer.allocation.release();
         let base = Arc::clone(&writer.base);
+        let named = base.named.get().cloned().unwrap_or_default();
         Ok(Self {
             store,
             free: writer.allocation.free.clone(),
@@ -68,6 +79,10 @@ impl<'s> PageTxn<'s> {
             trim: false,
             touched: BTreeSet::new(),
             cut: None,
+            named,
+            saved: BTreeSet::new(),
+            deleted: Vec::new(),
+            held: Held::default(),
         })
     }
 

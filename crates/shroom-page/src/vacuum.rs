@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::map::Entry;
+use crate::named::{Held, NamedList, visit_exclusive};
 use crate::snapshot::Base;
 use crate::store::PageStore;
 use crate::superblock::Roots;
@@ -19,8 +20,9 @@ const MOVED_BYTES_MAX: usize = 8 << 20;
 
 impl PageStore {
     /// Moves pages from the end of the file into free places, and cuts the file. Costs a few commits and the bytes
-    /// of the pages moved. Does nothing when there is nothing to gain. Journal areas stay where they are. `published` is given each new state, so that its
-    /// caller can let go of the one before.
+    /// of the pages moved. Does nothing when there is nothing to gain. Journal areas stay where they are, and so do pages
+    /// that a named snapshot reaches: the file is cut behind the last of them at most. `published` is given each new state,
+    /// so that its caller can let go of the one before.
     ///
     /// # Errors
     /// As [`commit`](crate::PageTxn::commit).
@@ -31,8 +33,13 @@ impl PageStore {
             if free == 0 {
                 break;
             }
-            let target = txn.free.physical_pages - free as u32;
-            let beyond = pages_beyond(&txn.base, target)?;
+            let held = txn.held()?;
+            let data = txn.free.physical_pages - free as u32;
+            let target = data.max(held_end(&txn.named, &held)?);
+            let beyond = pages_beyond(&txn.base, target, &held)?;
+            if txn.free.physical_pages.saturating_sub(target) <= beyond.copies {
+                break;
+            }
             for &page in &beyond.pages {
                 txn.relocate(LogicalPage(page))?;
                 if txn.dirty_bytes() >= MOVED_BYTES_MAX {
@@ -80,11 +87,34 @@ struct Beyond {
     pages: BTreeSet<u32>,
     /// For each map page, a logical page below it.
     map_pages: BTreeSet<u32>,
+    /// Map pages that lead there and that a named snapshot keeps: they are not moved but copied.
+    copies: u32,
 }
 
-fn pages_beyond(base: &Arc<Base>, target: u32) -> Result<Beyond> {
+/// End of the last page that a named snapshot reaches.
+fn held_end(named: &NamedList, held: &Held) -> Result<u32> {
+    let mut last = named.iter().map(|named| named.place.physical).max();
+    let mut before: Vec<&Base> = Vec::new();
+    for map in held.maps() {
+        let mut seen = BTreeSet::new();
+        // What the one before it shares was seen there.
+        visit_exclusive(map, &before, &mut |level, _, entry| {
+            last = last.max(Some(entry.physical));
+            if level > 0 && !seen.insert(entry.physical) {
+                return Err(reached_twice(&entry));
+            }
+            Ok(())
+        })?;
+        before = vec![map];
+    }
+    // A damaged map may name any page.
+    Ok(last.map_or(0, |last| last.saturating_add(1)))
+}
+
+fn pages_beyond(base: &Arc<Base>, target: u32, held: &Held) -> Result<Beyond> {
     let mut search = Search {
         base,
+        held,
         target,
         beyond: Beyond::default(),
         seen: BTreeSet::new(),
@@ -97,6 +127,7 @@ fn pages_beyond(base: &Arc<Base>, target: u32) -> Result<Beyond> {
 
 struct Search<'b> {
     base: &'b Base,
+    held: &'b Held,
     target: u32,
     beyond: Beyond,
     /// Map pages visited: a damaged map may lead to one by many ways.
@@ -117,12 +148,9 @@ impl Search<'_> {
             return Ok(Some(index));
         }
         if !self.seen.insert(entry.physical) {
-            return Err(PageError::Corrupt {
-                what: "page map",
-                physical: PhysicalPage(entry.physical),
-                detail: "reached twice".into(),
-            });
+            return Err(reached_twice(entry));
         }
+        let found = self.beyond.pages.len() + self.beyond.map_pages.len();
         let entries = self.base.node_of(entry, level - 1)?;
         let fanout = self.base.fanout as u32;
         let mut some = None;
@@ -137,6 +165,19 @@ impl Search<'_> {
         if let Some(page) = some.filter(|_| beyond) {
             self.beyond.map_pages.insert(page);
         }
+        let moves = self.beyond.pages.len() + self.beyond.map_pages.len() > found;
+        if moves && self.held.reaches(level, index, entry.physical)? {
+            self.beyond.copies += 1;
+        }
         Ok(some)
+    }
+}
+
+#[cold]
+fn reached_twice(entry: &Entry) -> PageError {
+    PageError::Corrupt {
+        what: "page map",
+        physical: PhysicalPage(entry.physical),
+        detail: "reached twice".into(),
     }
 }

@@ -1,8 +1,9 @@
 //! Which physical pages have been checked against their hash since the store was opened.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::store::ReadCheck;
+use crate::sync::AtomicU64;
 
 /// A bit a physical page: set once its bytes were seen to match the hash that its referrer holds.
 ///

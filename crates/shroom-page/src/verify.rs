@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::free_runs::FreeRuns;
 use crate::map::{self, Entry};
-use crate::recovery;
+use crate::named::{Named, NamedList};
+use crate::recovery::{self, FreeRecord};
 use crate::snapshot::Base;
 use crate::store::PageStore;
 use crate::superblock::Run;
@@ -52,6 +53,10 @@ pub struct PageReport {
     pub journal_pages: u64,
     /// Pages of the free record.
     pub record_pages: u64,
+    /// Named snapshots checked.
+    pub snapshots: u64,
+    /// Pages that only named snapshots reach, their frozen superblocks included. Each was checked against its hash.
+    pub snapshot_pages: u64,
 }
 
 impl PageReport {
@@ -61,9 +66,12 @@ impl PageReport {
     }
 }
 
-/// Walk over the map that notes what each physical page is used for.
+/// Walk over the maps that notes what each physical page is used for.
 struct Walk<'a> {
+    /// The last committed state.
     base: &'a Base,
+    /// The named snapshots that were walked over before.
+    walked: Vec<Base>,
     used: BTreeMap<u32, LogicalPage>,
     mapped: FreeRuns,
     report: PageReport,
@@ -71,7 +79,8 @@ struct Walk<'a> {
 
 impl PageStore {
     /// Checks every page of the last committed state against its hash, and that each page of the file is exactly one of:
-    /// superblock, map page, content of one logical page, free record, journal, or free.
+    /// superblock, map page, content of one logical page, free record, journal, or free. A page may be shared with
+    /// named snapshots, at the same place of their maps; theirs are checked as well.
     ///
     /// # Errors
     /// I/O errors. What is wrong with the bytes is in the report.
@@ -79,27 +88,59 @@ impl PageStore {
         let base = self.snapshot().base;
         let mut walk = Walk {
             base: &base,
+            walked: Vec::new(),
             used: BTreeMap::new(),
             mapped: FreeRuns::default(),
             report: PageReport::default(),
         };
         for index in 0..base.root_physical.len() as u32 {
-            walk.visit(base.shape.height, index, base.root_entry(index as usize));
+            let entry = base.root_entry(index as usize);
+            walk.visit(&base, base.shape.height, index, entry);
+        }
+        let named = match self.named() {
+            Ok((now, named)) if now.sequence == base.sequence => named,
+            // Committed meanwhile: the snapshots of the state being checked.
+            Ok(_) => base.named.get().cloned().unwrap_or_default(),
+            Err(error) if error.is_corruption() => NamedList::default(), // found again below
+            Err(error) => return Err(error),
+        };
+        for named in named.iter() {
+            walk.snapshot(named)?;
         }
         // The newest superblock may be younger than `base`; its free record is checked when it is the same state.
         let superblock = recovery::choose_superblock(self.storage())?.superblock;
         if superblock.sequence == base.sequence {
             match recovery::read_free_record(self.storage(), &superblock) {
-                Ok((physical, logical, record)) => {
-                    walk.account(&physical, &logical, record, superblock.journal)
-                }
+                Ok(record) => walk.account(&record, superblock.journal),
                 Err(error) if error.is_corruption() => {
                     walk.find(0, LogicalPage::NONE, error.to_string())
                 }
                 Err(error) => return Err(error),
             }
         }
+        self.check_slots(&mut walk)?;
         Ok(walk.report)
+    }
+
+    /// Checks both superblock slots. A crash may leave the older state in one of them, which is sound; anything else there
+    /// means that the next damage loses the database. Left out while a transaction is open: it may be writing them.
+    fn check_slots(&self, walk: &mut Walk<'_>) -> Result<()> {
+        let Some(_writer) = self.try_writer() else {
+            return Ok(());
+        };
+        let newest = recovery::newest_superblock(self.storage())?;
+        if !newest.is_durable {
+            for slot in 0..2 {
+                match recovery::slot_damage(self.storage(), &newest.superblock, slot)? {
+                    Some(PageError::Corrupt { what, detail, .. }) => {
+                        walk.find(slot, LogicalPage::NONE, format!("{what}: {detail}"));
+                    }
+                    Some(error) => walk.find(slot, LogicalPage::NONE, error.to_string()),
+                    None => {}
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -115,7 +156,32 @@ impl Walk<'_> {
         });
     }
 
-    fn visit(&mut self, level: u8, index: u32, entry: Entry) {
+    /// Walks over what only a named snapshot reaches, of the states so far.
+    fn snapshot(&mut self, named: &Named) -> Result<()> {
+        self.report.snapshots += 1;
+        let state = match named.map_of(self.base) {
+            Ok(state) => state,
+            Err(error) if error.is_corruption() => {
+                self.find(named.place.physical, LogicalPage::NONE, error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        for index in 0..state.root_physical.len() as u32 {
+            let entry = state.root_entry(index as usize);
+            self.visit(&state, state.shape.height, index, entry);
+        }
+        self.walked.push(state);
+        Ok(())
+    }
+
+    /// Whether a state that was walked over before has the same page, by the same hash, at the same place.
+    fn is_walked(&self, level: u8, index: u32, entry: Entry) -> bool {
+        let mut states = self.walked.iter().chain([self.base]);
+        states.any(|state| state.entry(level, index).is_ok_and(|known| known == entry))
+    }
+
+    fn visit(&mut self, base: &Base, level: u8, index: u32, entry: Entry) {
         if entry.is_absent() {
             if entry != Entry::ABSENT {
                 self.find(
@@ -131,7 +197,10 @@ impl Walk<'_> {
         } else {
             LogicalPage::NONE
         };
-        let base = self.base;
+        let is_live = std::ptr::eq(base, self.base);
+        if !is_live && self.is_walked(level, index, entry) {
+            return;
+        }
         // Each page is visited once, whatever a damaged map says.
         if let Some(other) = self.used.insert(entry.physical, logical) {
             return self.find(
@@ -140,15 +209,21 @@ impl Walk<'_> {
                 format!("reached twice (also as logical page {other})"),
             );
         }
-        if level == 0 {
+        if level == 0 && is_live {
             let _ = self.mapped.try_insert(index, 1); // the highest number has no end; it is found below
         }
         let page = match base.verify_entry(&entry, logical) {
             Ok(page) => page,
             Err(error) => return self.find(entry.physical, logical, error.to_string()),
         };
-        if level == 0 {
+        if !is_live {
+            self.report.snapshot_pages += 1;
+        } else if level == 0 {
             self.report.logical_pages += 1;
+        } else {
+            self.report.map_pages += 1;
+        }
+        if level == 0 {
             if index == 0 || index >= base.logical_pages {
                 self.find(
                     entry.physical,
@@ -158,7 +233,6 @@ impl Walk<'_> {
             }
             return;
         }
-        self.report.map_pages += 1;
         if let Err(detail) = map::check_node(page, level - 1, base.fanout) {
             return self.find(entry.physical, logical, detail);
         }
@@ -170,15 +244,17 @@ impl Walk<'_> {
                 .checked_mul(base.fanout as u32)
                 .and_then(|first| first.checked_add(digit as u32))
             {
-                Some(child) => self.visit(level - 1, child, entries.get(digit)),
+                Some(child) => self.visit(base, level - 1, child, entries.get(digit)),
                 None => return,
             }
         }
     }
 
-    fn account(&mut self, physical: &FreeRuns, logical: &FreeRuns, record: Run, journal: [Run; 2]) {
+    fn account(&mut self, record: &FreeRecord, journal: [Run; 2]) {
+        let (physical, logical) = (&record.physical, &record.logical);
         self.report.free_pages = physical.pages();
-        self.report.record_pages = u64::from(record.pages);
+        self.report.record_pages = u64::from(record.run.pages);
+        self.report.snapshot_pages += record.named.len() as u64;
         self.report.journal_pages = journal.iter().map(|run| u64::from(run.pages)).sum();
         let mut used = FreeRuns::default();
         for &page in self
@@ -188,7 +264,8 @@ impl Walk<'_> {
         {
             used.insert(page, 1);
         }
-        for run in journal.into_iter().chain([record]) {
+        let frozen = record.named.iter().map(|named| named.run());
+        for run in journal.into_iter().chain([record.run]).chain(frozen) {
             if !used.try_insert(run.first, run.pages) {
                 let detail = format!("the map, or another run, uses pages of the run {run:?}");
                 self.find(run.first, LogicalPage::NONE, detail);

@@ -435,3 +435,29 @@ fn a_frame_cannot_claim_that_later_frames_are_durable() {
     );
     assert_eq!(store.journal_synced(), 12);
 }
+
+/// A forged file may be at the last sequence: what followed would be refused at the next open, and so is not written.
+/// Found by fuzzing (`page_map`): the commit went through, and neither slot was sound afterwards.
+#[test]
+fn after_the_last_sequence_nothing_is_written() {
+    let last = (1_u64 << 63) - 1;
+    let corrupt = |error: Result<_, shroom_page::PageError>| {
+        assert!(error.is_err_and(|error| error.is_corruption()));
+    };
+    let mut image = sample(PageSize::new(512).unwrap(), 60);
+    image.set_u64(16, last);
+    image.seal();
+    let memory = MemoryStorage::from_bytes(image.bytes.clone());
+    let store = PageStore::open(Arc::new(memory.clone())).unwrap();
+    corrupt(store.begin().unwrap().commit(Roots::default()).map(drop));
+    drop(store);
+    let store = PageStore::open(Arc::new(memory)).unwrap();
+    assert!(store.verify().unwrap().is_sound());
+
+    let mut image = sample(PageSize::new(512).unwrap(), 60);
+    image.set_u64(128, last);
+    image.seal();
+    let store = PageStore::open(Arc::new(MemoryStorage::from_bytes(image.bytes))).unwrap();
+    assert!(store.journal_rotate().unwrap());
+    corrupt(store.journal_append(b"one too many").map(drop));
+}

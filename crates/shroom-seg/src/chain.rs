@@ -54,6 +54,23 @@ fn read<R: PageRead>(pages: &R, addr: SegmentAddr) -> Result<Segment<'_>> {
     page::segment(pages.page(addr.page)?, addr.offset).map_err(PageFault::on(addr.page))
 }
 
+/// Goes to the end of the chain at `head`, through at most `budget` bytes of segments: how many it took, and how it ended.
+pub(crate) fn walk<R: PageRead>(pages: &R, head: SegmentAddr, budget: u64) -> (u64, Result<()>) {
+    let mut chain = ChainReader::new(pages, head);
+    let mut walked = 0;
+    loop {
+        match chain.advance() {
+            Ok(true) => walked += (SEGMENT_OVERHEAD + chain.rest.len()) as u64,
+            Ok(false) => return (walked, Ok(())),
+            Err(error) => return (walked, Err(error)),
+        }
+        if walked > budget {
+            let limit = store_bytes(pages) / SEGMENT_OVERHEAD as u64;
+            return (walked, Err(SegError::ChainTooLong { addr: head, limit }));
+        }
+    }
+}
+
 /// Reads a chain front to back, and remembers its segments when asked to.
 #[derive(Debug)]
 pub(crate) struct ChainReader<'p, R> {

@@ -153,6 +153,9 @@ pub enum Fault {
         /// The least offset that would have been right.
         expected: usize,
     },
+    /// A segment with a link holds no data.
+    #[error("the segment is empty and linked to another")]
+    EmptyLink,
     /// A free segment holds something.
     #[error("a free segment is not zero")]
     FreeNotZero,

@@ -88,6 +88,9 @@ impl IndexWalk {
             }
         };
         let max = block.max();
+        if max == 0 {
+            self.find(page, "index page without a class".into());
+        }
         if level == 0 {
             self.leaves.insert(position, block.maxima);
             return Ok(Some(max));

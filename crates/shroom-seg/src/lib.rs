@@ -51,8 +51,10 @@ mod index_page;
 mod index_walk;
 mod layout;
 mod page;
+mod places;
 mod root;
 mod run_writer;
+mod salvage;
 mod txn;
 mod verify;
 
@@ -60,5 +62,7 @@ pub use addr::SegmentAddr;
 pub use blob::{BlobChunks, blob_pages, blob_read, blob_slice, blob_to_vec};
 pub use chain::{segment, segment_data, segment_data_of};
 pub use error::{Fault, Result, SegError};
+pub use places::{BlobPlaces, blob_places};
+pub use salvage::{LiveSegment, blob_extents, index_pages, live_segments};
 pub use txn::SegmentTxn;
 pub use verify::{Finding, References, SegReport, SegStats, stats, verify};

@@ -450,6 +450,12 @@ pub(crate) fn check(page: &[u8]) -> Check {
         }
         match parse(page, at) {
             Ok(segment) => {
+                if segment.next != Next::End && segment.data.is_empty() {
+                    check.faults.push(PageFault {
+                        offset: at,
+                        fault: Fault::EmptyLink,
+                    });
+                }
                 check.live.push((at as u16, segment.next));
                 at += segment.size();
             }

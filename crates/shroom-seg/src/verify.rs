@@ -1,15 +1,17 @@
 //! The full check of a segment store against what the layer above references.
 //!
 //! * V1 Every byte of every storage page is header, live segment or free segment, and the header agrees.
-//! * V2 The live segments are exactly the referenced ones, each referenced once.
+//! * V2 The live segments are exactly the referenced ones, each referenced once, and those that stand alone have no link.
 //! * V3 Every allocated logical page is exactly one of: storage page, index page, extent page, page of the layer above.
 //! * V4 The index has the class of every page, and the root the totals.
+//! * V5 All blobs together are walked through no more bytes and extent pages than the store has, whatever they say.
 //!
 //! Absent on purpose: repairs nothing. Damage is collected, not returned as an error; the system's errors are returned.
 
 use shroom_page::{LogicalPage, PageRead};
 
 use crate::blob::Blob;
+use crate::chain::{self, store_bytes};
 use crate::index_page::Geometry;
 use crate::index_walk::IndexWalk;
 use crate::layout::Extent;
@@ -67,8 +69,14 @@ impl SegReport {
 #[derive(Clone, Default, Debug)]
 pub struct References {
     segments: Vec<SegmentAddr>,
+    /// Those of them that stand alone.
+    alone: Vec<SegmentAddr>,
     extents: Vec<Extent>,
     pages: Vec<LogicalPage>,
+    /// Bytes of the chains that were walked, those of refused blobs included.
+    walked_bytes: u64,
+    /// Pages of all extents.
+    extent_pages: u64,
 }
 
 impl References {
@@ -80,24 +88,42 @@ impl References {
     /// A segment that stands alone.
     pub fn add_segment(&mut self, addr: SegmentAddr) {
         self.segments.push(addr);
+        self.alone.push(addr);
     }
 
     /// A blob: its chain's segments and its extents' pages. Reads the whole chain, and the padding of the extents.
     ///
     /// # Errors
-    /// Corruption, when the blob is not one of `length` bytes; then nothing of it is added.
+    /// Corruption, when the blob is not one of `length` bytes, or when it and the blobs before it are larger than the
+    /// store; then nothing of it is added.
     pub fn add_blob<R: PageRead>(
         &mut self,
         pages: &R,
         head: SegmentAddr,
         length: u64,
     ) -> Result<()> {
+        // No two blobs share a segment: so all together are not larger than the store, and hostile ones cost no more.
+        let budget = store_bytes(pages).saturating_sub(self.walked_bytes);
+        let (walked, ended) = chain::walk(pages, head, budget);
+        self.walked_bytes = self.walked_bytes.saturating_add(walked);
+        ended?;
         let mut blob = Blob::open_recording(pages, head, length)?;
         let mut tail = blob.tail_bytes;
         while tail > 0 {
             tail -= blob.chain.take(tail)?.len() as u64;
         }
         blob.chain.end()?;
+        let of_extents = blob.extents.iter().map(|extent| u64::from(extent.pages));
+        let extent_pages = of_extents.fold(self.extent_pages, |sum, pages| sum + pages);
+        let limit = u64::from(pages.logical_pages());
+        if extent_pages > limit {
+            return Err(SegError::Blob {
+                addr: head,
+                detail: format!(
+                    "the extents of all blobs up to this one have {extent_pages} pages, of {limit}"
+                ),
+            });
+        }
         if let Some(last) = blob.extents.last()
             && blob.padding > 0
         {
@@ -111,6 +137,7 @@ impl References {
                 return Err(SegError::Padding { addr: head });
             }
         }
+        self.extent_pages = extent_pages;
         self.extents.append(&mut blob.extents);
         self.segments.extend(blob.chain.into_visited());
         Ok(())
@@ -209,9 +236,11 @@ pub fn verify<R: PageRead>(
         );
     }
     segments.dedup();
+    let mut alone = references.alone.clone();
+    alone.sort_unstable();
     let owners = check.owners(&segments, &walk, references)?;
     for of_page in segments.chunk_by(|one, other| one.page == other.page) {
-        check.storage_page(of_page, &walk)?;
+        check.storage_page(of_page, &alone, &walk)?;
     }
     for (page, class) in walk.classed() {
         let owner = owners
@@ -303,7 +332,12 @@ impl<R: PageRead> Checking<'_, R> {
     }
 
     /// Checks one storage page, of which these segments are referenced.
-    fn storage_page(&mut self, referenced: &[SegmentAddr], walk: &IndexWalk) -> Result<()> {
+    fn storage_page(
+        &mut self,
+        referenced: &[SegmentAddr],
+        alone: &[SegmentAddr],
+        walk: &IndexWalk,
+    ) -> Result<()> {
         let Some(page) = referenced.first().map(|addr| addr.page) else {
             return Ok(());
         };
@@ -352,6 +386,13 @@ impl<R: PageRead> Checking<'_, R> {
                     Some(offset),
                     "segment is live, but nothing references it".into(),
                 );
+            }
+            let stands_alone = alone.binary_search(&SegmentAddr::new(page, offset)).is_ok();
+            if next != Next::End && stands_alone {
+                let error = SegError::Linked {
+                    addr: SegmentAddr::new(page, offset),
+                };
+                self.find(page, Some(offset), error.to_string());
             }
             if let Next::Local(target) = next
                 && !is_live(target)

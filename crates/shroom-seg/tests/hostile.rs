@@ -252,3 +252,103 @@ fn a_chain_inside_one_page_is_read() {
         report.findings
     );
 }
+
+/// A chain of segments of one page, each of two zero bytes of data: every one of them could be the head of a blob.
+fn beads(bytes: &mut [u8]) -> Vec<u16> {
+    let size = 6;
+    let offsets: Vec<u16> = (8..bytes.len() as u16 - size)
+        .step_by(size.into())
+        .collect();
+    bytes.fill(0);
+    for &offset in &offsets {
+        let at = usize::from(offset);
+        bytes[at..at + 2].copy_from_slice(&2u16.to_le_bytes());
+        bytes[at + 4..at + 6].copy_from_slice(&(offset + size).to_le_bytes());
+    }
+    let (last, rest) = (offsets[offsets.len() - 1], offsets.len() * 6 + 8);
+    bytes[usize::from(last) + 4..usize::from(last) + 6].fill(0);
+    let free = bytes.len() - rest;
+    bytes[..4].copy_from_slice(&[1, 0, offsets.len() as u8, (offsets.len() >> 8) as u8]);
+    bytes[4..6].copy_from_slice(&(rest as u16).to_le_bytes());
+    bytes[6..8].copy_from_slice(&(free as u16).to_le_bytes());
+    bytes[rest..rest + 2].copy_from_slice(&(free as u16 - 4).to_le_bytes());
+    offsets
+}
+
+#[test]
+fn blobs_that_share_their_segments_are_not_walked_without_end() {
+    let store = PageStore::in_memory(PageSize::new(16_384).unwrap()).unwrap();
+    let mut txn = store.begin().unwrap();
+    let page = txn.allocate().unwrap();
+    let offsets = beads(txn.page_mut(page).unwrap());
+    assert!(offsets.len() > 2_000);
+    let mut references = References::new();
+    let lengths = (0..offsets.len()).map(|at| (offsets.len() - at) as u64 * 2 - 2);
+    let added = offsets.iter().zip(lengths).filter(|(offset, length)| {
+        let head = SegmentAddr::new(page, **offset);
+        match references.add_blob(&txn, head, *length) {
+            Ok(()) => true,
+            Err(error) => {
+                assert!(error.is_corruption());
+                false
+            }
+        }
+    });
+    // The store has two pages' worth of bytes, and the first of these blobs takes one: of the others, few fit beside it.
+    assert!((1..8).contains(&added.count()));
+    let report = verify(&txn, &[0; 64], &references).unwrap();
+    assert!(report.findings.len() < 3 * offsets.len());
+}
+
+#[test]
+fn blobs_that_share_their_extents_are_refused() {
+    let store = PageStore::in_memory(PageSize::new(512).unwrap()).unwrap();
+    let mut txn = store.begin().unwrap();
+    let mut segments = SegmentTxn::open(&mut txn, &[0; 64]).unwrap();
+    let blob = segments.blob_create(&[&[1; 51_200]]).unwrap();
+    let descriptor = segment(segments.pages(), blob).unwrap().to_vec();
+    let twin = segments.allocate(&descriptor).unwrap();
+    let mut references = References::new();
+    references.add_blob(segments.pages(), blob, 51_200).unwrap();
+    let error = references
+        .add_blob(segments.pages(), twin, 51_200)
+        .unwrap_err();
+    assert!(error.is_corruption(), "{error}");
+}
+
+#[test]
+fn a_link_of_a_segment_that_stands_alone_is_found() {
+    let store = PageStore::in_memory(PageSize::new(512).unwrap()).unwrap();
+    let mut txn = store.begin().unwrap();
+    let mut segments = SegmentTxn::open(&mut txn, &[0; 64]).unwrap();
+    let other = segments.allocate(&[1; 30]).unwrap();
+    // The last 6 bytes of this one will be its link: sizes and counts stay right.
+    let linked = segments.allocate(&[2; 40]).unwrap();
+    let root = segments.finish().unwrap();
+    let mut references = References::new();
+    references.add_segment(other);
+    references.add_segment(linked);
+    assert!(verify(&txn, &root, &references).unwrap().is_sound());
+    let bytes = txn.page_mut(linked.page).unwrap();
+    let at = usize::from(linked.offset);
+    bytes[at..at + 2].copy_from_slice(&34u16.to_le_bytes());
+    bytes[at + 36..at + 38].copy_from_slice(&1u16.to_le_bytes());
+    bytes[at + 38..at + 44].copy_from_slice(&other.to_bytes());
+    let report = verify(&txn, &root, &references).unwrap();
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    assert_eq!(report.findings[0].offset, Some(linked.offset));
+}
+
+#[test]
+fn an_empty_segment_with_a_link_is_found() {
+    let store = PageStore::in_memory(PageSize::new(512).unwrap()).unwrap();
+    let mut txn = store.begin().unwrap();
+    let mut segments = SegmentTxn::open(&mut txn, &[0; 64]).unwrap();
+    let other = segments.allocate(&[1; 30]).unwrap();
+    let linked = segments.allocate(&[]).unwrap();
+    segments.finish().unwrap();
+    let bytes = txn.page_mut(linked.page).unwrap();
+    let at = usize::from(linked.offset);
+    bytes[at + 2..at + 4].copy_from_slice(&other.offset.to_le_bytes());
+    assert!(shroom_seg::live_segments(linked.page, txn.page(linked.page).unwrap()).is_none());
+}

@@ -1,22 +1,35 @@
 //! Which states a crash may leave, and the images that it may leave.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 
 use shroom::Db;
 use shroom::storage::faulty::{CrashPlan, FaultyStorage, Torn};
 
-use crate::{Model, Op, Random, run};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::{Model, Op, Outcome, Random, run};
 
 /// What was done to a storage, by the number of events at which it was done.
+///
+/// * A state is numbered by the operations that led to it: state 0 is what there was at first.
+/// * An acknowledgement says that a state is durable; no crash may leave an earlier one.
 pub struct History {
-    /// Fingerprint of the state after each operation that may change it; the first is that of the empty database.
+    /// State 0.
+    base: Model,
+    /// The operations, each of which led to the next state.
+    ops: Vec<Op>,
+    /// Fingerprint of each state.
     states: Vec<u64>,
     /// Number of events when the operation that led to a state began.
     began: Vec<usize>,
     /// Number of events when an acknowledgement was given, and the state that it covers.
     acknowledged: Vec<(usize, usize)>,
-    /// The last state.
+    /// As `acknowledged`: when the pages held a state.
+    checkpoints: Vec<(usize, usize)>,
+    /// Index in `acknowledged` of the first one since the database was opened.
+    opened: usize,
+    /// What the database shows now.
     model: Model,
 }
 
@@ -24,9 +37,13 @@ impl History {
     /// Begins with a database that holds `model`, all of it durable, when its storage has seen `events` events.
     pub fn new(model: Model, events: usize) -> Self {
         Self {
+            base: model.clone(),
+            ops: Vec::new(),
             states: vec![model.fingerprint()],
             began: vec![events],
             acknowledged: vec![(events, 0)],
+            checkpoints: Vec::new(),
+            opened: 1,
             model,
         }
     }
@@ -34,6 +51,33 @@ impl History {
     /// Fingerprint of state `number`: [`Model::fingerprint`].
     pub fn fingerprint(&self, number: usize) -> u64 {
         self.states[number]
+    }
+
+    /// What the database shows now.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// State `number`.
+    pub fn model_at(&self, number: usize) -> Model {
+        let mut model = self.base.clone();
+        for op in &self.ops[..number] {
+            model.apply(op);
+        }
+        model
+    }
+
+    /// The states of a range, without repetitions.
+    pub fn models(&self, range: Range<usize>) -> Vec<Model> {
+        let mut model = self.model_at(range.start);
+        let mut models = vec![model.clone()];
+        for number in range.skip(1) {
+            model.apply(&self.ops[number - 1]);
+            if self.states[number] != self.states[number - 1] {
+                models.push(model.clone());
+            }
+        }
+        models
     }
 
     /// The newest of the states that a crash after `events` events may leave and that has this fingerprint.
@@ -59,12 +103,31 @@ impl History {
     pub fn run(&mut self, db: &Db, storage: &FaultyStorage, op: &Op) {
         let began = storage.events();
         run(db, op).unwrap_or_else(|error| panic!("{op:?}: {error}"));
-        self.model.apply(op);
-        self.states.push(self.model.fingerprint());
-        self.began.push(began);
+        self.record(op, began);
         if op.acknowledges() {
             self.acknowledge(storage.events());
         }
+    }
+
+    /// Notes an operation that was done, and began after `began` events; returns what it must have answered.
+    pub fn record(&mut self, op: &Op, began: usize) -> Outcome {
+        let outcome = self.model.apply(op);
+        self.push(op, began, self.model.fingerprint());
+        outcome
+    }
+
+    /// Notes an operation that failed, shows nothing, and may be in the file all the same. The last before the end: the
+    /// database must be opened again.
+    pub fn record_possible(&mut self, op: &Op, began: usize) {
+        let mut after = self.model.clone();
+        after.apply(op);
+        self.push(op, began, after.fingerprint());
+    }
+
+    fn push(&mut self, op: &Op, began: usize, fingerprint: u64) {
+        self.ops.push(op.clone());
+        self.states.push(fingerprint);
+        self.began.push(began);
     }
 
     /// Notes that everything so far was acknowledged as durable after `events` events.
@@ -72,13 +135,55 @@ impl History {
         self.acknowledged.push((events, self.states.len() - 1));
     }
 
+    /// Notes that after `events` events the pages held everything so far.
+    pub fn checkpoint(&mut self, events: usize) {
+        self.checkpoints.push((events, self.states.len() - 1));
+    }
+
+    /// Notes that the database was opened again and shows state `number`: what came later is gone for good.
+    pub fn reopen(&mut self, number: usize) {
+        self.model = self.model_at(number);
+        self.ops.truncate(number);
+        self.states.truncate(number + 1);
+        self.began.truncate(number + 1);
+        self.opened = self.acknowledged.len();
+    }
+
     /// The states, by number, that a crash after `events` events may leave.
-    pub fn possible(&self, events: usize) -> std::ops::Range<usize> {
+    pub fn possible(&self, events: usize) -> Range<usize> {
         let acknowledged = self.acknowledged.iter().rev();
         let mut acknowledged = acknowledged.filter(|&&(at, _)| at <= events);
         let first = acknowledged.next().map_or(0, |&(_, state)| state);
+        first..self.last(events) + 1
+    }
+
+    /// The states that may be found when, after a crash after `events` events, one bit of the file was turned.
+    ///
+    /// That a frame of the journal was synced is told by the frames after it only; so the last acknowledgement may be lost
+    /// without a sign, but not the one before it. `None` where the acknowledgements since opening do not tell.
+    pub fn possible_with_flip(&self, events: usize) -> Option<Range<usize>> {
+        let since_open = self.acknowledged.get(self.opened..).unwrap_or_default();
+        let before = since_open.iter().rev().filter(|&&(at, _)| at <= events);
+        let mut states = before.map(|&(_, state)| state);
+        let newest = self.states[states.next()?];
+        let first = states.find(|&state| self.states[state] != newest)?;
+        Some(first..self.last(events) + 1)
+    }
+
+    /// The states that may be found when, after a crash after `events` events, one stretch of the file is destroyed, say by a
+    /// write that went astray. The end of the journal may be lost without a sign, but not what the pages hold, once
+    /// both superblock slots say so: there was a sync since. `syncs`: numbers of the sync events.
+    pub fn possible_with_damage(&self, events: usize, syncs: &[usize]) -> Option<Range<usize>> {
+        let checkpoints = self.checkpoints.iter().rev();
+        let mut settled =
+            checkpoints.filter(|&&(at, _)| syncs.iter().any(|&sync| at <= sync && sync < events));
+        let &(_, first) = settled.next()?;
+        Some(first..self.last(events) + 1)
+    }
+
+    fn last(&self, events: usize) -> usize {
         let last = self.began.iter().rposition(|&began| began <= events);
-        first..last.unwrap_or(0) + 1
+        last.unwrap_or(0)
     }
 }
 
@@ -90,6 +195,23 @@ pub fn crash_images(
     seen: &mut HashSet<u64>,
     random_plans: usize,
 ) -> Vec<(CrashPlan, Vec<u8>)> {
+    let plans = crash_plans(storage, events, random, random_plans);
+    let images = plans.into_iter().map(|plan| {
+        let image = storage.crash_image(events, &plan);
+        (plan, image)
+    });
+    images
+        .filter(|(_, image)| seen.insert(xxh3_64_with_seed(image, events as u64)))
+        .collect()
+}
+
+/// What a crash after `events` events may do to the unsynced changes: every subset of a few, some of many.
+pub(crate) fn crash_plans(
+    storage: &FaultyStorage,
+    events: usize,
+    random: &mut Random,
+    random_plans: usize,
+) -> Vec<CrashPlan> {
     let unsynced = storage.unsynced_changes(events);
     let mut plans = vec![CrashPlan::LoseAll, CrashPlan::KeepAll];
     if unsynced <= 4 {
@@ -107,14 +229,5 @@ pub fn crash_images(
             });
         }
     }
-    let mut images = Vec::new();
-    for plan in plans {
-        let image = storage.crash_image(events, &plan);
-        let mut hasher = DefaultHasher::new();
-        (events, &image).hash(&mut hasher);
-        if seen.insert(hasher.finish()) {
-            images.push((plan, image));
-        }
-    }
-    images
+    plans
 }

@@ -5,12 +5,20 @@
 
 #![forbid(unsafe_code)]
 
+mod choices;
+pub mod exhaustive;
+pub mod forge;
 mod history;
 mod model;
 mod random;
+pub mod torture;
 mod workload;
 
+pub use choices::Choices;
 pub use history::{History, crash_images};
-pub use model::{Change, Model, Op, assert_sound, fingerprint, run};
+pub use model::{
+    Change, Model, Op, Outcome, assert_sound, findings, findings_after_crash, fingerprint, perform,
+    run,
+};
 pub use random::Random;
 pub use workload::Workload;

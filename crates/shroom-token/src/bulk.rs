@@ -11,7 +11,7 @@ use shroom_page::{LogicalPage, PageRead};
 use shroom_seg::{SegmentAddr, SegmentTxn};
 
 use crate::lookup::{open_pack, pack_error};
-use crate::merge::directory::read_entries;
+use crate::merge::directory::{check_height, read_entries};
 use crate::merge::{Stream, Totals, checked_token};
 use crate::node::{Entry, NodeShape, encode};
 use crate::pack::{PackShape, blob_reference};
@@ -118,7 +118,7 @@ impl<'m, 't, 's> Bulk<'m, 't, 's> {
             }
             _ => {}
         }
-        self.totals.add(bytes.len() as u64, id)?;
+        self.totals.add(bytes.len() as u64)?;
         if bytes.len() <= inline_len_max(self.segments.pages().page_size().bytes()) {
             return self.push_stored(id, bytes, false);
         }
@@ -154,6 +154,7 @@ impl<'m, 't, 's> Bulk<'m, 't, 's> {
     fn add_entry(&mut self, level: usize, entry: Entry) -> Result<()> {
         let page_size = self.segments.pages().page_size().bytes();
         if level == self.edge.len() {
+            check_height(level as u8)?;
             self.edge.push(Edge::default());
         }
         if let Some(edge) = self.edge.get_mut(level) {

@@ -75,6 +75,14 @@ pub enum TokenError {
         /// The pack, or the directory page with offset 0.
         addr: SegmentAddr,
     },
+    /// A segment that looks like a pack without a readable directory page, and may be something else.
+    #[error(
+        "pack at {addr} is named by no readable directory page, and may be the bytes of a value"
+    )]
+    Unproven {
+        /// The segment.
+        addr: SegmentAddr,
+    },
     /// Input that must be in ascending order of ids was not (misuse).
     #[error("ids must ascend: {got} came after {previous}")]
     NotAscending {
@@ -117,7 +125,8 @@ impl TokenError {
             | Self::Directory { .. }
             | Self::RoutingKey { .. }
             | Self::BeyondNeighbour { .. }
-            | Self::NamedTwice { .. } => true,
+            | Self::NamedTwice { .. }
+            | Self::Unproven { .. } => true,
             Self::NotAscending { .. } | Self::KeptBeyondEnd { .. } | Self::TooLong { .. } => false,
             Self::Seg(error) => error.is_corruption(),
             // Page numbers come from the directory: one that is not there is damage, not misuse.

@@ -46,6 +46,7 @@
 
 mod bulk;
 mod column;
+mod diff;
 mod edit;
 mod error;
 mod hint;
@@ -57,10 +58,12 @@ mod node;
 mod pack;
 mod range;
 mod root;
+mod salvage;
 mod stats;
 mod verify;
 
 pub use bulk::bulk_append;
+pub use diff::{Changes, changes};
 pub use edit::{Bytes, Edit};
 pub use error::{Result, TokenError};
 pub use hint::PackHint;
@@ -72,5 +75,6 @@ pub use node::NodeFlaw;
 pub use pack::{Pack, PackFlaw, Stored, inline_len_max};
 pub use range::{Range, range};
 pub use root::TokenRoot;
+pub use salvage::{Span, Survivors, survivors};
 pub use stats::directory_pages;
 pub use verify::{TokenReport, verify};

@@ -240,6 +240,13 @@ impl<'a> Node<'a> {
                 });
             }
         }
+        if self.header.kind == KIND_NODE && got.addr.offset != 0 {
+            return Err(NodeFlaw::Header {
+                field: "offset in a node",
+                expected: 0,
+                got: got.addr.offset.into(),
+            });
+        }
         match self.tail().iter().rposition(|byte| *byte != 0) {
             None => Ok(()),
             Some(at) => Err(NodeFlaw::Tail {

@@ -4,8 +4,10 @@ mod support;
 
 use proptest::prelude::*;
 use shroom_page::{LogicalPage, PageRead, PageSize};
-use shroom_seg::{References, SegmentTxn};
-use shroom_token::{Bytes, Edit, TokenId, TokenRoot, bulk_append, get, info, merge, range, verify};
+use shroom_seg::{References, SegmentAddr, SegmentTxn};
+use shroom_token::{
+    Bytes, Edit, TokenError, TokenId, TokenRoot, bulk_append, get, info, merge, range, verify,
+};
 use support::{Random, Store};
 
 fn sample(page_size: PageSize, tokens: u64, seed: u64) -> Store {
@@ -120,4 +122,54 @@ fn undamaged_pages_are_sound() {
     assert!(root.height() >= 3 && snapshot.logical_pages() > 100);
     let report = store.verify();
     assert!(report.blobs > 0 && report.directory_pages > 2);
+}
+
+/// A directory page of 256 entries that all name the same place, with ids from `first` on.
+fn crowded(bytes: &mut [u8], level: u8, first: u64, place: SegmentAddr) {
+    bytes.fill(0);
+    bytes[..8].copy_from_slice(&[2, if level == 0 { 3 } else { 4 }, 0, 1, level, 1, 0, 0]);
+    bytes[8..16].copy_from_slice(&first.to_le_bytes());
+    bytes[16..22].copy_from_slice(&place.to_bytes());
+    for (id, byte) in bytes[22..22 + 256].iter_mut().enumerate() {
+        *byte = id as u8;
+    }
+}
+
+/// Only the right edge of this directory is real. It is as high as can be, and every page on the edge is full.
+#[test]
+fn a_directory_of_the_greatest_height_does_not_grow() {
+    let store = Store::new(PageSize::new(512).unwrap());
+    let last_id = |level: u8| 255 * u64::from(7 - level);
+    store.bulk([(TokenId(last_id(0)), [1; 100])]).unwrap();
+    let (snapshot, root) = store.snapshot();
+    let encoded = root.encode();
+    assert_eq!(encoded[0], 1);
+    let mut place = SegmentAddr::from_bytes(*encoded[4..].first_chunk().unwrap());
+    let mut txn = store.pages.begin().unwrap();
+    for level in 0..7 {
+        let page = txn.allocate().unwrap();
+        let first = last_id(level) - 255;
+        crowded(txn.page_mut(page).unwrap(), level, first, place);
+        place = SegmentAddr::new(page, 0);
+    }
+    let mut forged = encoded;
+    forged[0] = 8;
+    forged[4..10].copy_from_slice(&place.to_bytes());
+    let root = TokenRoot::decode(&forged).unwrap();
+    assert!(get(&txn, &root, TokenId(last_id(0))).unwrap().is_some());
+    let mut segments = SegmentTxn::open(&mut txn, &snapshot.roots().seg).unwrap();
+    let tokens = (1..600).map(|step| (TokenId(last_id(0) + step * 1_000), [2; 100]));
+    let error = bulk_append(&mut segments, &root, tokens).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            TokenError::Root {
+                field: "height",
+                got: 9,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.is_corruption());
 }

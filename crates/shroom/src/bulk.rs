@@ -36,7 +36,7 @@ impl Core {
         }
         .peekable();
         let drain = Drain {
-            mark: self.mark(),
+            mark: self.mark().skip_one(),
             areas: [None; 2],
         };
         let base = self.commit_pages(&drain, None, |segments, mut root| {

@@ -6,10 +6,8 @@
 //!
 //! A batch too large for the journal is merged into the pages directly and committed by a checkpoint.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError, Weak};
 
-use arc_swap::ArcSwap;
 use shroom_page::{JournalMark, PageError, PageStore};
 
 use crate::drain::{Drain, Draining};
@@ -19,6 +17,7 @@ use crate::options::Options;
 use crate::overlay::Overlay;
 use crate::pace::Progress;
 use crate::state::{Base, State};
+use crate::sync::{ArcSwap, Condvar, JoinHandle, Mutex, MutexGuard};
 
 /// A value has at most this many pages' bytes (16 GiB at 4 KiB pages).
 const VALUE_PAGES_MAX: u64 = 1 << 22;
@@ -100,6 +99,8 @@ pub(crate) struct Writer {
     /// Highest id in use: `None` when not known, `Some(None)` when there is no token.
     highest: Option<Option<u64>>,
     pub(crate) closed: bool,
+    /// The handle that closed it is at it.
+    pub(crate) closing: bool,
 }
 
 impl Core {
@@ -287,7 +288,7 @@ impl Core {
             }
         }
         let drain = Drain {
-            mark: self.store.journal_mark(),
+            mark: self.store.journal_mark().skip_one(),
             areas: [None; 2],
         };
         let base = match put {
@@ -377,7 +378,11 @@ impl Writer {
     }
 }
 
-fn replay(overlay: &mut Overlay, payload: &[u8]) -> std::result::Result<(), String> {
+/// Applies the operations of a frame; says what is wrong with them.
+pub(crate) fn replay(
+    overlay: &mut Overlay,
+    payload: &[u8],
+) -> std::result::Result<(), String> {
     let mut rest = payload;
     while let Some(operation) = Operation::decode(&mut rest)? {
         overlay.apply(operation)?;

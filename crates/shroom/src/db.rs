@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::iter::{Iter, Keys};
 use crate::options::Options;
 use crate::report::Report;
+use crate::salvage::SalvageReport;
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
 use crate::value::{Pin, Value};
@@ -51,7 +52,7 @@ impl Db {
         })
     }
 
-    fn core(&self) -> &Core {
+    pub(crate) fn core(&self) -> &Core {
         &self.owner.core
     }
 
@@ -77,6 +78,15 @@ impl Db {
     /// Those of [`Options::open`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
         Options::new().read_only(true).open(path)
+    }
+
+    /// Writes what is proven to be left of a damaged database to a new one, and says what is lost. The damaged file is only
+    /// read. See [`Salvage`](crate::Salvage).
+    ///
+    /// # Errors
+    /// Those of [`Salvage::run`](crate::Salvage::run).
+    pub fn salvage(damaged: impl AsRef<Path>, new: impl AsRef<Path>) -> Result<SalvageReport> {
+        crate::Salvage::new().run(damaged, new)
     }
 
     /// A database in memory.

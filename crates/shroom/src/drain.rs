@@ -5,7 +5,7 @@
 //!   the commit that contains its last; a crash before replays them over whatever slices are in, which changes nothing.
 //! * D3 When a checkpoint runs depends on bytes written and calls made, never on time.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use shroom_page::{JournalMark, PageError, Roots};
 use shroom_seg::SegmentTxn;
@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::overlay::Overlay;
 use crate::root::ApplicationRoot;
 use crate::state::{Base, State};
+use crate::sync::{Builder, MutexGuard};
 
 /// Size of a new journal area, in bytes.
 const AREA_BYTES_MIN: u64 = 64 << 10;
@@ -156,7 +157,7 @@ impl Core {
             drop(writer);
             drop(frozen);
         };
-        match std::thread::Builder::new()
+        match Builder::new()
             .name("shroom-checkpoint".into())
             .spawn(work)
         {
@@ -185,7 +186,8 @@ impl Core {
         Ok(())
     }
 
-    /// Waits until no checkpoint runs. One that failed for want of space is tried again.
+    /// Waits until no checkpoint runs. One that failed is tried again where that can help: the disk may have room again, and a
+    /// page whose write failed is no part of any state. (A failed sync is not tried again: it has poisoned the store.)
     pub(crate) fn wait_for_drain<'g>(
         &'g self,
         mut writer: MutexGuard<'g, Writer>,
@@ -198,7 +200,7 @@ impl Core {
         }
         if let Draining::Failed { error, drain } = &writer.draining {
             let (error, drain) = (Arc::clone(error), *drain);
-            if error.kind() != ErrorKind::Full {
+            if !matches!(error.kind(), ErrorKind::Full | ErrorKind::Io) {
                 return Err(Error::Checkpoint(error));
             }
             self.drain_now(&mut writer, drain)?;
@@ -234,8 +236,7 @@ impl Core {
         let mut edits = frozen.edits().inspect(|_| self.progress.step()).peekable();
         loop {
             let before = self.store.snapshot();
-            let file = u64::from(before.physical_pages()) << self.store.page_size().shift();
-            let budget = (file / SLICE_PART).max(SLICE_BYTES_MIN) as usize;
+            let budget = self.slice_bytes(before.physical_pages());
             let mut roots = *before.roots();
             drop(before);
             let mut txn = self.store.begin()?;
@@ -260,6 +261,13 @@ impl Core {
                 return Ok(());
             }
         }
+    }
+
+    /// Bytes of changed pages after which a slice is committed, in a file of this many pages.
+    fn slice_bytes(&self, physical_pages: u32) -> usize {
+        let file = u64::from(physical_pages) << self.store.page_size().shift();
+        let by_size = (file / SLICE_PART).max(SLICE_BYTES_MIN) as usize;
+        self.options.slice_bytes.unwrap_or(by_size)
     }
 
     /// Merges an overlay in one commit.
@@ -319,27 +327,58 @@ impl Core {
 
     /// Drains everything, gives the journal's space back and cuts the file to its data. The database takes no more writes.
     pub(crate) fn close(&self) -> Result<()> {
-        let mut writer = self.writer();
-        if std::mem::replace(&mut writer.closed, true) || self.store.is_read_only() {
+        if self.store.is_read_only() {
             return Ok(());
         }
-        if self.store.is_poisoned() {
-            return Err(PageError::Poisoned.into());
+        let mut writer = self.writer();
+        if std::mem::replace(&mut writer.closed, true) {
+            return self.wait_for_close(writer);
         }
+        writer.closing = true;
+        let closing = Closing { core: self };
         let closed = self.close_locked(writer);
         if closed.is_err() && !self.store.is_poisoned() {
             // What no checkpoint could take stays in the journal.
             self.sync(self.mark().sequence)?;
         }
+        drop(closing);
         closed
     }
 
-    fn close_locked(&self, writer: MutexGuard<'_, Writer>) -> Result<()> {
-        let mut writer = self.wait_for_drain(writer)?;
+    /// For whoever closes what another handle has closed or is closing: that one may be waiting for a checkpoint still.
+    fn wait_for_close(&self, mut writer: MutexGuard<'_, Writer>) -> Result<()> {
+        while writer.closing {
+            writer = self
+                .drained
+                .wait(writer)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(writer);
+        // Does nothing but tell of a failure.
+        self.sync(self.mark().sequence)
+    }
+
+    /// Waits until no checkpoint runs and its thread has ended, whether or not it could do its work.
+    fn end_thread<'g>(&'g self, mut writer: MutexGuard<'g, Writer>) -> MutexGuard<'g, Writer> {
+        while let Draining::Running = writer.draining {
+            writer = self
+                .drained
+                .wait(writer)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
         if let Some(thread) = writer.thread.take() {
             // It is past its last use of the lock, and lets go of the storage, and so of the file's lock, as it ends.
             drop(thread.join());
         }
+        writer
+    }
+
+    fn close_locked(&self, writer: MutexGuard<'_, Writer>) -> Result<()> {
+        let writer = self.end_thread(writer);
+        if self.store.is_poisoned() {
+            return Err(PageError::Poisoned.into());
+        }
+        let mut writer = self.wait_for_drain(writer)?;
         let areas = self.store.journal_pages();
         if !self.freeze() && areas == [0; 2] && self.store.snapshot().sequence() == self.opened_at {
             return Ok(());
@@ -357,6 +396,18 @@ impl Core {
         })?;
         published?;
         Ok(self.store.settle()?)
+    }
+}
+
+/// The database is being closed: it no longer is when this is dropped, however that went.
+struct Closing<'c> {
+    core: &'c Core,
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.core.writer().closing = false;
+        self.core.drained.notify_all();
     }
 }
 

@@ -51,6 +51,18 @@ pub enum Error {
         /// The id that is not above it.
         id: u64,
     },
+    /// A named snapshot with this name is there already.
+    #[error("there is a snapshot named {name:?} already")]
+    SnapshotExists {
+        /// The name given.
+        name: String,
+    },
+    /// No named snapshot has this name.
+    #[error("there is no snapshot named {name:?}")]
+    NoSuchSnapshot {
+        /// The name given.
+        name: String,
+    },
     /// The background checkpoint failed; reading goes on, and a write tries it again where that can help.
     #[error("the checkpoint failed: {0}")]
     Checkpoint(Arc<Error>),

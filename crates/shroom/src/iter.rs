@@ -24,7 +24,7 @@ const REFILL_MAX: usize = 1024;
 
 /// An item found: its place, or that it takes a look-up.
 #[derive(Debug)]
-enum Item {
+pub(crate) enum Item {
     Ready(Place),
     LookUp,
 }
@@ -70,7 +70,7 @@ impl Iter {
         Ok(place.map(|place| (id, Value::new(Pin::Shared(Arc::clone(&self.state)), place))))
     }
 
-    fn step(&mut self, forward: bool) -> Option<Result<(u64, Item)>> {
+    pub(crate) fn step(&mut self, forward: bool) -> Option<Result<(u64, Item)>> {
         loop {
             let item = if forward {
                 self.front.pop_front()

@@ -34,6 +34,8 @@ pub struct Options {
     pub(crate) truncate: bool,
     pub(crate) read_only: bool,
     pub(crate) background: bool,
+    /// Exactly this many bytes of changed pages make a slice of a checkpoint; `None`: by the file's size.
+    pub(crate) slice_bytes: Option<usize>,
 }
 
 impl Default for Options {
@@ -47,6 +49,7 @@ impl Default for Options {
             truncate: false,
             read_only: false,
             background: true,
+            slice_bytes: None,
         }
     }
 }
@@ -112,6 +115,16 @@ impl Options {
     #[must_use]
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
+        self
+    }
+
+    /// For tests: after how many bytes of changed pages a slice of a checkpoint is committed, whatever the file's size. A
+    /// slice ends between two packs, so 1 makes it as small as it can be.
+    #[cfg(feature = "faulty")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn slice_bytes(mut self, bytes: usize) -> Self {
+        self.slice_bytes = Some(bytes);
         self
     }
 

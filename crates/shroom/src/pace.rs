@@ -6,12 +6,12 @@
 //!
 //! Absent on purpose: decides nothing about what is written; only when the next write may begin.
 
-use std::sync::MutexGuard;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::core::{Core, Writer};
 use crate::drain::Draining;
+use crate::sync::{AtomicU64, MutexGuard};
 
 /// Parts of a journal area at whose ends a writer may have to wait.
 const PARTS: u64 = 512;

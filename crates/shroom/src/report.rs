@@ -49,6 +49,8 @@ pub struct Report {
     pub pages: u64,
     /// Free pages of the file.
     pub free_pages: u64,
+    /// Named snapshots, whose pages were checked as well.
+    pub snapshots: u64,
 }
 
 impl Report {
@@ -62,7 +64,8 @@ impl Report {
         let base = &state.base;
         let mut report = Self::default();
         let pages = core.store.verify()?;
-        report.pages = pages.logical_pages + pages.map_pages;
+        report.pages = pages.logical_pages + pages.map_pages + pages.snapshot_pages;
+        report.snapshots = pages.snapshots;
         report.free_pages = pages.free_pages;
         report
             .findings

@@ -21,6 +21,10 @@ impl Snapshot {
         Self { state }
     }
 
+    pub(crate) fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
     /// The value of token `id`.
     ///
     /// # Errors

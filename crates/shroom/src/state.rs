@@ -181,6 +181,22 @@ impl State {
         }
     }
 
+    /// What the base says of a token that no overlay has changed.
+    pub(crate) fn stored_below(&self, id: u64) -> Result<Option<Stored<'_>>> {
+        if self.overlay.get(id).is_some()
+            || self.frozen.as_ref().is_some_and(|frozen| frozen.get(id).is_some())
+        {
+            return Ok(None);
+        }
+        self.base.find(id)
+    }
+
+    /// The ids of the tokens that the overlays change; one that both change comes twice.
+    pub(crate) fn changed_ids(&self) -> impl Iterator<Item = u64> {
+        let overlays = self.frozen.iter().chain([&self.overlay]);
+        overlays.flat_map(|overlay| overlay.range(0, u64::MAX).map(|(id, _)| id))
+    }
+
     /// Number of tokens; looks up each token of the overlays, the first time.
     pub(crate) fn count(&self) -> Result<u64> {
         if let Some(&count) = self.count.get() {

@@ -21,6 +21,8 @@ pub struct PageCounts {
     pub journal: u64,
     /// The record of free pages.
     pub free_record: u64,
+    /// What only named snapshots need.
+    pub snapshots: u64,
     /// Free now, or as soon as no reader needs them.
     pub free: u64,
 }
@@ -53,6 +55,8 @@ pub struct Stats {
     pub overlay_tokens: u64,
     /// Number of the last checkpoint.
     pub checkpoint: u64,
+    /// Number of named snapshots.
+    pub snapshots: u64,
     /// The application's tag.
     pub tag: u64,
 }
@@ -76,6 +80,7 @@ impl Stats {
             map: store.map_pages,
             journal: store.journal_pages,
             free_record: store.record_pages,
+            snapshots: store.snapshot_pages,
             free: store.free_pages + store.pending_pages,
         };
         let journal = core.store.journal_stats();
@@ -93,6 +98,7 @@ impl Stats {
             overlay_bytes: overlays().map(|overlay| overlay.bytes()).sum(),
             overlay_tokens: overlays().map(|overlay| overlay.len() as u64).sum(),
             checkpoint: pages.sequence(),
+            snapshots: store.snapshots,
             tag: state.tag(),
         })
     }

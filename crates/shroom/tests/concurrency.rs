@@ -1,98 +1,23 @@
-//! Many threads: readers see whole batches, values keep their bytes, flushes share syncs.
+//! Many threads: values keep their bytes, flushes share syncs. Readers beside writers are in `stress.rs`.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use shroom::Options;
 use shroom::storage::{FileStorage, OpenMode, Storage, View};
-use shroom::{Db, Options};
-use shroom_sim::{Random, assert_sound};
+use shroom_sim::assert_sound;
 
 fn options() -> Options {
     Options::new().page_size(1024).journal_limit(64 << 10)
 }
-
-const IDS: u64 = 40;
 
 fn stamp_value(stamp: u64, id: u64) -> Vec<u8> {
     let len = 8 + (stamp.wrapping_mul(31) ^ id.wrapping_mul(17)) % 600;
     let mut value = vec![(stamp ^ id) as u8; len as usize];
     value[..8].copy_from_slice(&stamp.to_le_bytes());
     value
-}
-
-fn stamp_of(value: &[u8]) -> u64 {
-    u64::from_le_bytes(value[..8].try_into().unwrap())
-}
-
-fn check_snapshot(db: &Db, random: &mut Random, previous: u64) -> u64 {
-    let snapshot = db.snapshot();
-    let stamp = snapshot.tag();
-    assert!(stamp >= previous, "stamp {stamp} after {previous}");
-    match random.below(3) {
-        0 => {
-            let mut count = 0;
-            for token in snapshot.range(..IDS) {
-                let (id, value) = token.unwrap();
-                assert!(value == stamp_value(stamp, id), "token {id}, stamp {stamp}");
-                count += 1;
-            }
-            assert_eq!(count, IDS);
-        }
-        1 => {
-            for _ in 0..20 {
-                let id = random.below(IDS);
-                let value = snapshot.get(id).unwrap().unwrap();
-                assert!(value == stamp_value(stamp, id), "token {id}, stamp {stamp}");
-            }
-        }
-        _ => assert_eq!(snapshot.keys(..IDS).rev().count() as u64, IDS),
-    }
-    stamp
-}
-
-#[test]
-fn readers_see_whole_batches_while_a_writer_churns() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = options().open(dir.path().join("db.shroom")).unwrap();
-    let write = |stamp: u64| {
-        let mut batch = db.batch();
-        for id in 0..IDS {
-            batch.put(id, &stamp_value(stamp, id));
-        }
-        // Something that comes and goes, so that pages are freed and reused.
-        batch.put(1000 + stamp % 50, &vec![7; (stamp % 9) as usize * 700]);
-        batch.delete(1000 + (stamp + 25) % 50);
-        batch.tag(stamp);
-        batch.commit().unwrap();
-    };
-    write(1);
-    let done = AtomicBool::new(false);
-    let checked = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        for reader in 0..4 {
-            let (db, done, checked) = (db.clone(), &done, &checked);
-            scope.spawn(move || {
-                let mut random = Random(reader);
-                let mut stamp = 0;
-                while !done.load(Ordering::Relaxed) {
-                    stamp = check_snapshot(&db, &mut random, stamp);
-                    // Single reads may be of different states, but each is whole, and none goes back in time.
-                    let value = db.get(random.below(IDS)).unwrap().unwrap();
-                    assert!(stamp_of(&value) >= stamp);
-                    checked.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        for stamp in 2..1500 {
-            write(stamp);
-        }
-        done.store(true, Ordering::Relaxed);
-    });
-    assert!(db.stats().unwrap().checkpoint > 20, "{:?}", db.stats());
-    assert_sound(&db);
-    println!("{} snapshots checked", checked.into_inner());
 }
 
 #[test]

@@ -14,11 +14,17 @@ use shroom::{Db, Options};
 use shroom_page::PageStore;
 use shroom_sim::{History, Model, Random, Workload, assert_sound, crash_images, fingerprint};
 
-fn options(page_size: u32) -> Options {
-    Options::new()
+/// With small slices, a checkpoint commits after each pack that it changes.
+fn options(page_size: u32, small_slices: bool) -> Options {
+    let options = Options::new()
         .page_size(page_size)
         .journal_limit(64 << 10)
-        .background(false)
+        .background(false);
+    if small_slices {
+        options.slice_bytes(1)
+    } else {
+        options
+    }
 }
 
 /// Images tried, by all tests of this binary.
@@ -26,7 +32,7 @@ static IMAGES: AtomicU64 = AtomicU64::new(0);
 
 /// Opens an image and checks what it holds; returns which state it is. One in three is opened for writing, and closed: what
 /// was recovered is moved into the pages, and is the same then.
-fn check(history: &History, events: usize, image: &[u8], page_size: u32, what: &str) -> usize {
+fn check(history: &History, events: usize, image: &[u8], options: &Options, what: &str) -> usize {
     let number = IMAGES.fetch_add(1, Ordering::Relaxed);
     let read_only = !number.is_multiple_of(3);
     let storage = Arc::new(MemoryStorage::from_bytes(image.to_vec()));
@@ -36,7 +42,8 @@ fn check(history: &History, events: usize, image: &[u8], page_size: u32, what: &
         return 0;
     }
     let open = |read_only| {
-        options(page_size)
+        options
+            .clone()
             .read_only(read_only)
             .open_storage(storage.clone())
             .unwrap_or_else(|error| panic!("{what}: cannot open: {error}"))
@@ -65,9 +72,9 @@ fn find_state(history: &History, events: usize, db: &Db, what: &str) -> usize {
 }
 
 /// Writes on after a crash, crashes that again, and closes what is left at last.
-fn go_on(image: &[u8], page_size: u32, workload: &Workload, random: &mut Random, what: &str) {
+fn go_on(image: &[u8], options: &Options, workload: &Workload, random: &mut Random, what: &str) {
     let storage = FaultyStorage::from_image(image.to_vec());
-    let db = options(page_size)
+    let db = options
         .open_storage(Arc::new(storage.clone()))
         .unwrap_or_else(|error| panic!("{what}: {error}"));
     let mut history = History::new(Model::read(&db).unwrap(), 0);
@@ -88,17 +95,16 @@ fn go_on(image: &[u8], page_size: u32, workload: &Workload, random: &mut Random,
     for events in places {
         for (plan, image) in crash_images(&storage, events, random, &mut seen, 2) {
             let what = format!("{what}, then event {events} of {total} {plan:?}");
-            check(&history, events, &image, page_size, &what);
+            check(&history, events, &image, options, &what);
         }
     }
 }
 
-fn crash_test(page_size: u32, seed: u64, operations: usize, every: u64, workload: Workload) {
+fn crash_test(options: &Options, seed: u64, operations: usize, every: u64, workload: Workload) {
+    let page_size = workload.page_size;
     let mut random = Random(seed);
     let storage = FaultyStorage::new();
-    let db = options(page_size)
-        .open_storage(Arc::new(storage.clone()))
-        .unwrap();
+    let db = options.open_storage(Arc::new(storage.clone())).unwrap();
     let mut history = History::new(Model::default(), 0);
     for _ in 0..operations {
         history.run(&db, &storage, &workload.op(&mut random));
@@ -117,10 +123,10 @@ fn crash_test(page_size: u32, seed: u64, operations: usize, every: u64, workload
             let what =
                 format!("page size {page_size}, seed {seed}, event {events} of {total}, {plan:?}");
             *reached
-                .entry(check(&history, events, &image, page_size, &what))
+                .entry(check(&history, events, &image, options, &what))
                 .or_insert(0) += 1;
             if random.below(24) == 0 {
-                go_on(&image, page_size, &workload, &mut random, &what);
+                go_on(&image, options, &workload, &mut random, &what);
             }
         }
     }
@@ -141,7 +147,8 @@ fn small_databases_at_every_event() {
                 value_len_max: 3000,
                 acknowledged: 25,
             };
-            crash_test(page_size, seed, 50, 1, workload);
+            let options = options(page_size, seed % 2 == 1);
+            crash_test(&options, seed, 50, 1, workload);
         }
     }
 }
@@ -155,6 +162,35 @@ fn journals_that_fill_and_values_that_bypass_them() {
             value_len_max: 90_000,
             acknowledged: 15,
         };
-        crash_test(page_size, seed, 60, 2, workload);
+        crash_test(&options(page_size, false), seed, 60, 2, workload);
+    }
+}
+
+/// Checkpoints of many slices, most of them with a batch that lies on both sides of a slice's end.
+#[test]
+fn checkpoints_in_many_slices() {
+    for (seed, page_size) in [(5, 512), (6, 512), (7, 1024), (8, 4096)] {
+        let workload = Workload {
+            page_size,
+            ids: 600,
+            value_len_max: 400,
+            acknowledged: 6,
+        };
+        crash_test(&options(page_size, true), seed, 150, 4, workload);
+    }
+}
+
+/// As above, with the checkpoint on a thread of its own: where a crash falls differs from run to run, but not what it may leave.
+#[test]
+fn checkpoints_in_the_background() {
+    for (seed, page_size) in [(9, 512), (10, 512), (11, 1024), (12, 4096)] {
+        let workload = Workload {
+            page_size,
+            ids: 600,
+            value_len_max: 2000,
+            acknowledged: 3,
+        };
+        let options = options(page_size, seed % 2 == 1).background(true);
+        crash_test(&options, seed, 300, 4, workload);
     }
 }

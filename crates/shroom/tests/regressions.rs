@@ -8,6 +8,7 @@ use std::time::Duration;
 use shroom::storage::faulty::{CrashPlan, Fault, FaultyStorage, Torn};
 use shroom::storage::{MemoryStorage, Storage, View};
 use shroom::{Db, Error, ErrorKind, Options};
+use shroom_page::PageStore;
 use shroom_sim::{Model, Random, assert_sound};
 
 fn options(page_size: u32) -> Options {
@@ -366,4 +367,134 @@ fn a_read_only_handle_counts_the_same_pages() {
     let read_only = Db::open_read_only(&path).unwrap().stats().unwrap();
     assert_eq!(read_only, expected);
     assert_eq!(read_only.pages.extent, 0);
+}
+
+/// A checkpoint that failed on a page's write was not tried again: though the disk was well, every write from then on failed
+/// with the old error once the journal was full, until the database was opened again.
+#[test]
+fn a_checkpoint_whose_write_failed_is_tried_again() {
+    let mut tried_again = 0;
+    for call in 0.. {
+        let storage = FaultyStorage::new();
+        let db = open(&storage, 512);
+        for id in 1..=5 {
+            db.put(id, &[id as u8; 1000]).unwrap();
+        }
+        let calls = storage.calls();
+        storage.fail_call(calls + call, Fault::Error(io::ErrorKind::Other));
+        let Err(error) = db.checkpoint() else {
+            assert!(call > 5, "the checkpoint makes calls");
+            break;
+        };
+        assert_eq!(error.kind(), ErrorKind::Io, "call {call}: {error}");
+        match db.checkpoint() {
+            Ok(()) => tried_again += 1,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Poisoned, "call {call}: {error}"),
+        }
+    }
+    assert!(tried_again > 0);
+}
+
+/// A failed read was taken to mean that there is nothing: a database just created, and not written to, was created again.
+#[test]
+fn what_cannot_be_read_is_not_blank() {
+    let storage = FaultyStorage::new();
+    open(&storage, 512).close().unwrap();
+    for call in 0.. {
+        let calls = storage.calls();
+        storage.fail_call(calls + call, Fault::Error(io::ErrorKind::Other));
+        let blank = PageStore::is_blank(&storage);
+        if storage.calls() <= calls + call {
+            assert!(!blank.unwrap() && call > 2);
+            break;
+        }
+        assert!(blank.is_err(), "call {call}: {blank:?}");
+    }
+}
+
+/// A bulk load changed the pages without a frame, so frames written after it continued the superblock before it as well: with
+/// the new superblock damaged and its twin not yet durable, they were replayed over a state without the bulk load.
+#[test]
+fn frames_after_a_bulk_load_do_not_count_without_it() {
+    for large in [false, true] {
+        let storage = FaultyStorage::new();
+        let db = open(&storage, 512);
+        db.put(1, b"one").unwrap();
+        db.checkpoint().unwrap();
+        db.put(2, b"two").unwrap();
+        db.flush().unwrap();
+        if large {
+            db.put(10, &[1; 100_000]).unwrap();
+        } else {
+            db.bulk_load((10..20).map(|id| (id, [1; 50]))).unwrap();
+        }
+        db.put(30, b"after").unwrap();
+        db.flush().unwrap();
+        std::mem::forget(db);
+        let before_sync = storage.events() - 1;
+        let unsynced = storage.unsynced_changes(before_sync);
+        assert!((2..8).contains(&unsynced), "{unsynced} changes");
+        let mut refused = 0;
+        for kept in 0..1 << unsynced {
+            for slot in [0, 512] {
+                let mut image = storage.crash_image(before_sync, &CrashPlan::Subset(kept));
+                image[slot + 100] ^= 1;
+                let storage = Arc::new(MemoryStorage::from_bytes(image));
+                match options(512).read_only(true).open_storage(storage) {
+                    Ok(db) => {
+                        let found = Model::read(&db).unwrap().tokens;
+                        let whole = found.contains_key(&10) || !found.contains_key(&30);
+                        assert!(whole, "{kept:b}, slot at {slot}: {:?}", found.keys());
+                    }
+                    Err(error) => {
+                        assert!(error.is_corruption(), "{error}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert!(refused > 0, "the frame that knows of the load is noticed");
+    }
+}
+
+/// A creation whose sync failed, or never came, left both slots written: the next process took them for durable, and a crash
+/// in its first commit left a file of zeros that did not open.
+#[test]
+fn a_creation_that_was_not_synced_is_not_built_on() {
+    for call in 0..12 {
+        let storage = FaultyStorage::new();
+        storage.fail_call(call, Fault::Error(io::ErrorKind::Other));
+        let created = options(512).open_storage(Arc::new(storage.clone()));
+        storage.clear_faults();
+        drop(created);
+        let db = open(&storage, 512);
+        db.put(1, b"one").unwrap();
+        db.flush().unwrap();
+        std::mem::forget(db);
+        for events in 0..=storage.events() {
+            let unsynced = storage.unsynced_changes(events).min(6);
+            for kept in 0..1 << unsynced {
+                let image = storage.crash_image(events, &CrashPlan::Subset(kept));
+                let storage = Arc::new(MemoryStorage::from_bytes(image));
+                let opened = options(512).open_storage(storage);
+                opened.unwrap_or_else(|error| panic!("call {call}, event {events}: {error}"));
+            }
+        }
+    }
+}
+
+/// Any failure to make a new file's first pages was called a full disk.
+#[test]
+fn a_creation_that_fails_is_not_called_a_full_disk() {
+    for call in 0.. {
+        let storage = FaultyStorage::new();
+        storage.fail_call(call, Fault::Error(io::ErrorKind::Other));
+        let opened = options(512).open_storage(Arc::new(storage.clone()));
+        if let Err(error) = opened {
+            assert_eq!(error.kind(), ErrorKind::Io, "call {call}: {error}");
+        } else if storage.calls() <= call {
+            assert!(call > 4, "a creation makes calls");
+            break;
+        }
+    }
 }

@@ -36,6 +36,11 @@ impl<R: Read> Lines<R> {
         }
     }
 
+    /// The longest line, in bytes.
+    pub(crate) fn line_len_max(&self) -> usize {
+        self.line_len_max
+    }
+
     /// Is a whole line in the buffer?
     pub(crate) fn next_is_buffered(&self) -> bool {
         self.stream.buffer().contains(&b'\n')

@@ -16,7 +16,8 @@ mod command;
 mod lines;
 mod session;
 
-use std::io::{self, IsTerminal, Stdin, Write};
+use std::error::Error;
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -68,8 +69,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let shared: Shared = Arc::new(Mutex::new(Some(Session::new(db))));
     listen(&shared).map_err(CliError::signals)?;
 
-    let mut answers = Answers::default();
-    let result = converse(&shared, Lines::new(io::stdin(), LINE_LEN_MAX), &mut answers);
+    let prompt = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let mut output = Output::new(io::stdout());
+    let lines = Lines::new(io::stdin(), LINE_LEN_MAX);
+    let result = answer_all(&shared, lines, &mut output, prompt);
     let Some(session) = lock(&shared).take() else {
         // A signal came: its thread closes the database and ends the process.
         loop {
@@ -77,54 +80,90 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
     };
     // The answers first: they are true already, and a peer that has gone must not keep the database open.
-    let written = write_out(&mut answers);
+    let written = output.write_out();
     session.close().map_err(&failed)?;
     result.and(written)
 }
 
+/// A whole conversation over any two streams: answers `input` on `output` to its end or to `quit`, then makes everything
+/// durable and closes the database. Lines have at most `line_len_max` bytes, line end included.
+///
+/// # Errors
+/// Errors of the streams, and the engine's at the end; those of a command are its answer.
+pub fn converse(
+    db: Db,
+    input: impl Read,
+    output: impl Write,
+    line_len_max: usize,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let shared: Shared = Arc::new(Mutex::new(Some(Session::new(db))));
+    let mut output = Output::new(output);
+    let result = answer_all(&shared, Lines::new(input, line_len_max), &mut output, false);
+    let written = output.write_out();
+    if let Some(session) = lock(&shared).take() {
+        session.close()?;
+    }
+    Ok(result.and(written)?)
+}
+
+/// Answers, and the stream that they go to.
+struct Output<W> {
+    answers: Answers,
+    stream: W,
+}
+
+impl<W: Write> Output<W> {
+    fn new(stream: W) -> Self {
+        Self {
+            answers: Answers::default(),
+            stream,
+        }
+    }
+
+    fn write_out(&mut self) -> Result<()> {
+        self.stream
+            .write_all(self.answers.as_bytes())
+            .and_then(|()| self.stream.flush())
+            .map_err(CliError::output)?;
+        self.answers.clear();
+        Ok(())
+    }
+}
+
 /// Answers line after line, until the input ends or the session is gone.
-fn converse(shared: &Shared, mut lines: Lines<Stdin>, answers: &mut Answers) -> Result<()> {
-    let prompt = io::stdin().is_terminal() && io::stdout().is_terminal();
+fn answer_all<R: Read, W: Write>(
+    shared: &Shared,
+    mut lines: Lines<R>,
+    output: &mut Output<W>,
+    prompt: bool,
+) -> Result<()> {
     loop {
         let must_wait = !lines.next_is_buffered();
-        if must_wait || answers.as_bytes().len() >= ANSWERS_LEN {
-            write_out(answers)?;
+        if must_wait || output.answers.as_bytes().len() >= ANSWERS_LEN {
+            output.write_out()?;
         }
         if must_wait && prompt {
             eprint!("> ");
         }
+        let line_len_max = lines.line_len_max();
         let Some(line) = lines.next().map_err(CliError::input)? else {
             return Ok(());
         };
-        let next = match lock(shared).as_mut() {
-            Some(session) => answer(session, line, answers),
-            None => return Ok(()),
+        let next = match (lock(shared).as_mut(), line) {
+            (Some(session), Line::Whole(bytes)) => session.execute(bytes, &mut output.answers),
+            (Some(_), Line::TooLong) => {
+                let message = format_args!("the line has more than {line_len_max} bytes");
+                output.answers.err(message);
+                Next::Line
+            }
+            (None, _) => return Ok(()),
         };
         match next {
             Next::Line => {}
-            Next::WriteOut => write_out(answers)?,
+            Next::WriteOut => output.write_out()?,
             Next::Leave => return Ok(()),
         }
     }
-}
-
-fn answer(session: &mut Session, line: Line<'_>, answers: &mut Answers) -> Next {
-    match line {
-        Line::Whole(bytes) => session.execute(bytes, answers),
-        Line::TooLong => {
-            answers.err(format_args!("the line has more than {LINE_LEN_MAX} bytes"));
-            Next::Line
-        }
-    }
-}
-
-fn write_out(answers: &mut Answers) -> Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(answers.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(CliError::output)?;
-    answers.clear();
-    Ok(())
 }
 
 /// Closes the database when a signal asks the process to end (H2).

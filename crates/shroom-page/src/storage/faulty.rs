@@ -89,13 +89,30 @@ pub enum Fault {
     /// A sync: an error, and the writes since the last completed sync are lost. The old bytes are read from then
     /// on, and a later sync succeeds, as on Linux. Lengths and holes stay. Any other call: an error and no effect.
     SyncLoss,
+    /// A write: its bytes land at `to` instead (or as near to it as the length allows), and the call succeeds. Any other
+    /// call: no effect yet, the fault waits for the next.
+    Misdirected {
+        /// First byte, in the file, of where the write lands.
+        to: u64,
+    },
+}
+
+/// A fault that was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Injected {
+    /// Number of the call.
+    pub call: u64,
+    /// What was called: "read", "write", "sync", "grow", "shrink", "punch", "view" or "length".
+    pub operation: &'static str,
+    /// How it failed.
+    pub fault: Fault,
 }
 
 impl Fault {
     fn error(self, call: u64) -> io::Error {
         let kind = match self {
             Self::Error(kind) | Self::ErrorAfter(kind) => kind,
-            Self::ShortWrite | Self::SyncLoss => io::ErrorKind::Other,
+            Self::ShortWrite | Self::SyncLoss | Self::Misdirected { .. } => io::ErrorKind::Other,
         };
         io::Error::new(kind, format!("injected fault at call {call}: {self:?}"))
     }
@@ -111,8 +128,10 @@ struct State {
     content: ChunkedBytes,
     history: History,
     faults: BTreeMap<u64, Fault>,
+    injected: Vec<Injected>,
     calls: u64,
     capacity: Option<u64>,
+    refused: u64,
 }
 
 impl Default for FaultyStorage {
@@ -135,8 +154,10 @@ impl FaultyStorage {
             content,
             history,
             faults: BTreeMap::new(),
+            injected: Vec::new(),
             calls: 0,
             capacity: None,
+            refused: 0,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -181,7 +202,7 @@ impl FaultyStorage {
         self.lock().history.crash_image(events, plan)
     }
 
-    /// Number of calls so far of `read_at`, `write_at`, `sync`, `grow`, `shrink`, `punch_hole` and `view`.
+    /// Number of calls so far of any method of [`Storage`].
     pub fn calls(&self) -> u64 {
         self.lock().calls
     }
@@ -194,6 +215,16 @@ impl FaultyStorage {
     /// Forgets all faults not yet met.
     pub fn clear_faults(&self) {
         self.lock().faults.clear();
+    }
+
+    /// The faults met so far, in order.
+    pub fn injected(&self) -> Vec<Injected> {
+        self.lock().injected.clone()
+    }
+
+    /// How often growth was refused so far by [`set_capacity`](Self::set_capacity).
+    pub fn refused(&self) -> u64 {
+        self.lock().refused
     }
 
     /// From now on `grow` beyond `bytes` gives `ErrorKind::StorageFull`; `None`: no limit.
@@ -236,11 +267,13 @@ impl FaultyStorage {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a call; runs `effect` unless a fault says otherwise; `fault_effect` is what the fault leaves behind.
+    /// Counts a call; runs `effect` unless a fault says otherwise; `fault_effect` is what the fault leaves behind, and the
+    /// result when the call succeeds in spite of it.
     fn call<T>(
         &self,
+        operation: &'static str,
         effect: impl FnOnce(&mut State) -> io::Result<T>,
-        fault_effect: impl FnOnce(&mut State, Fault),
+        fault_effect: impl FnOnce(&mut State, Fault) -> Option<T>,
     ) -> io::Result<T> {
         let mut state = self.lock();
         let call = state.calls;
@@ -248,9 +281,22 @@ impl FaultyStorage {
         let Some(fault) = state.faults.remove(&call) else {
             return effect(&mut state);
         };
+        if matches!(fault, Fault::Misdirected { .. }) && operation != "write" {
+            state.faults.entry(call + 1).or_insert(fault);
+            return effect(&mut state);
+        }
+        state.injected.push(Injected {
+            call,
+            operation,
+            fault,
+        });
         match fault {
             Fault::ErrorAfter(_) => drop(effect(&mut state)?),
-            _ => fault_effect(&mut state, fault),
+            _ => {
+                if let Some(result) = fault_effect(&mut state, fault) {
+                    return Ok(result);
+                }
+            }
         }
         Err(fault.error(call))
     }
@@ -276,6 +322,7 @@ impl State {
             return Ok(());
         }
         if self.capacity.is_some_and(|capacity| len > capacity) {
+            self.refused += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.content.grow(len)?;
@@ -309,27 +356,39 @@ impl fmt::Debug for FaultyStorage {
 
 impl Storage for FaultyStorage {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.lock().content.len())
+        self.call("length", |state| Ok(state.content.len()), |_, _| None)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.call(|state| state.content.read_at(offset, buffer), |_, _| {})
+        self.call(
+            "read",
+            |state| state.content.read_at(offset, buffer),
+            |_, _| None,
+        )
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.call(
+            "write",
             |state| state.write(offset, bytes),
-            |state, fault| {
-                if fault == Fault::ShortWrite {
+            |state, fault| match fault {
+                Fault::ShortWrite => {
                     // Out of range, nothing lands; the call fails in any case.
                     let _ = state.write(offset, &bytes[..bytes.len() / 2]);
+                    None
                 }
+                Fault::Misdirected { to } => {
+                    let last = state.content.len().checked_sub(bytes.len() as u64)?;
+                    state.write(to.min(last), bytes).ok()
+                }
+                _ => None,
             },
         )
     }
 
     fn sync(&self) -> io::Result<()> {
         self.call(
+            "sync",
             |state| {
                 state.record(Event::Sync);
                 Ok(())
@@ -338,37 +397,40 @@ impl Storage for FaultyStorage {
                 if fault == Fault::SyncLoss {
                     state.lose_unsynced_writes();
                 }
+                None
             },
         )
     }
 
     fn grow(&self, len: u64) -> io::Result<()> {
-        self.call(|state| state.grow(len), |_, _| {})
+        self.call("grow", |state| state.grow(len), |_, _| None)
     }
 
     fn shrink(&self, len: u64) -> io::Result<()> {
         self.call(
+            "shrink",
             |state| {
                 state.shrink(len);
                 Ok(())
             },
-            |_, _| {},
+            |_, _| None,
         )
     }
 
     fn punch_hole(&self, offset: u64, len: u64) -> io::Result<bool> {
         self.call(
+            "punch",
             |state| {
                 state.content.punch_hole(offset, len)?;
                 state.record(Event::PunchHole { offset, len });
                 Ok(true)
             },
-            |_, _| {},
+            |_, _| None,
         )
     }
 
     fn view(&self, len: u64) -> io::Result<View> {
-        self.call(|state| state.content.view(len), |_, _| {})
+        self.call("view", |state| state.content.view(len), |_, _| None)
     }
 }
 

@@ -102,6 +102,9 @@ static ZERO_CHUNK: LazyLock<Chunk> = LazyLock::new(|| Chunk::from(vec![0; CHUNK_
 impl ChunkedBytes {
     pub(super) fn from_bytes(bytes: &[u8]) -> Self {
         let chunk = |piece: &[u8]| {
+            if piece.len() == CHUNK_LEN {
+                return Chunk::from(piece);
+            }
             let mut chunk = piece.to_vec();
             chunk.resize(CHUNK_LEN, 0);
             Chunk::from(chunk)

@@ -148,7 +148,7 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
             }
             self.totals.remove(old_len)?;
         }
-        self.totals.add(length, id)?;
+        self.totals.add(length)?;
         if length > self.inline_len_max as u64 {
             let head = self.store_blob(old, kept_len, &tail)?;
             self.push_stored(id, Stored::Blob { head, length });

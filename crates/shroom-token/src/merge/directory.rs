@@ -150,11 +150,7 @@ pub(crate) fn plant(
 ) -> Result<TokenRoot> {
     while entries.len() > 1 {
         level += 1;
-        // A tree of this height would need more pages than there are numbers.
-        assert!(
-            level + 2 <= HEIGHT_MAX,
-            "directory of more than {HEIGHT_MAX} levels"
-        );
+        check_height(level)?;
         let children = rewrite(segments, level, None, &[], &entries, last)?;
         entries = children.iter().map(|child| child.entry).collect();
     }
@@ -186,6 +182,20 @@ pub(crate) fn plant(
             }
         }
     }
+}
+
+/// Refuses a root directory page of a level that the format has no height for: before a writer gets there, the pages have
+/// no more numbers; a forged directory may be as high as the format allows with hardly a page.
+pub(crate) fn check_height(level: u8) -> Result<()> {
+    let height = level.saturating_add(2);
+    if height <= HEIGHT_MAX {
+        return Ok(());
+    }
+    Err(TokenError::Root {
+        field: "height",
+        expected: "0 to 8",
+        got: height.into(),
+    })
 }
 
 /// Parts filled one after another.

@@ -129,28 +129,31 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    pub(crate) fn add(&mut self, length: u64, id: TokenId) -> Result<()> {
-        self.payload = self
-            .payload
-            .checked_add(length)
-            .ok_or(TokenError::TooLong { id })?;
-        self.tokens = self
-            .tokens
-            .checked_add(1)
-            .ok_or(TokenError::TooLong { id })?;
+    /// One more token. True totals cannot overflow: the lengths of the tokens that there are add up to less.
+    pub(crate) fn add(&mut self, length: u64) -> Result<()> {
+        let payload = self.payload.checked_add(length);
+        let tokens = self.tokens.checked_add(1);
+        self.payload = payload.ok_or(wrong("payload bytes", self.payload, length))?;
+        self.tokens = tokens.ok_or(wrong("tokens", self.tokens, 1))?;
         Ok(())
     }
 
+    /// One token less.
     fn remove(&mut self, length: u64) -> Result<()> {
-        let low = |what, expected, got| TokenError::Totals {
-            what,
-            expected,
-            got,
-        };
         let payload = self.payload.checked_sub(length);
-        self.payload = payload.ok_or(low("payload bytes", self.payload, length))?;
-        self.tokens = self.tokens.checked_sub(1).ok_or(low("tokens", 0, 1))?;
+        let tokens = self.tokens.checked_sub(1);
+        self.payload = payload.ok_or(wrong("payload bytes", self.payload, length))?;
+        self.tokens = tokens.ok_or(wrong("tokens", 0, 1))?;
         Ok(())
+    }
+}
+
+/// The root's totals are not those of its tokens.
+fn wrong(what: &'static str, expected: u64, got: u64) -> TokenError {
+    TokenError::Totals {
+        what,
+        expected,
+        got,
     }
 }
 

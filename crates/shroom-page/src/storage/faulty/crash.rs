@@ -33,6 +33,12 @@ pub enum CrashPlan {
         /// changes of length and holes, so that an older write may win over a newer one.
         reordered: bool,
     },
+    /// Each independently did or did not, in the order of the calls; but one of the writes landed in another place, which
+    /// begins at a multiple of 512 bytes: over durable data, perhaps.
+    Misdirected {
+        /// The same seed gives the same image.
+        seed: u64,
+    },
 }
 
 /// The pieces of a write that reach the disk as a whole, counted from the start of the file.
@@ -157,13 +163,20 @@ impl History {
             crash_randomly(&mut image, self.since_sync(events), seed, torn, reordered);
             return image;
         }
+        if let CrashPlan::Misdirected { seed } = *plan {
+            let changes: Vec<&Event> = self.since_sync(events).collect();
+            misdirect(&mut image, &changes, seed);
+            return image;
+        }
         let mut number = 0;
         for event in self.since_sync(events) {
             let rot = matches!(event, Event::Rot { .. });
             let kept = rot
                 || match *plan {
                     CrashPlan::LoseAll => false,
-                    CrashPlan::KeepAll | CrashPlan::Random { .. } => true,
+                    CrashPlan::KeepAll
+                    | CrashPlan::Random { .. }
+                    | CrashPlan::Misdirected { .. } => true,
                     CrashPlan::Subset(mask) => number < 64 && mask >> number & 1 != 0,
                     CrashPlan::AllBut(lost) => number != lost,
                 };
@@ -267,6 +280,29 @@ fn crash_randomly<'a>(
     }
     for (offset, bytes) in pieces {
         write(image, offset, bytes);
+    }
+}
+
+fn misdirect(image: &mut Vec<u8>, changes: &[&Event], seed: u64) {
+    const SECTOR: u64 = 512;
+    let mut random = SplitMix64(seed);
+    let kept_in_8 = [1, 4, 7][random.below(3) as usize];
+    let is_write = |event: &&&Event| matches!(event, Event::Write { .. });
+    let writes = changes.iter().filter(is_write).count() as u64;
+    let mut until_victim = random.below(writes.max(1));
+    for &event in changes {
+        if let Event::Write { bytes, .. } = event {
+            if until_victim == 0 {
+                let sectors = (image.len() as u64).div_ceil(SECTOR).max(1);
+                write(image, random.below(sectors) * SECTOR, bytes);
+                until_victim = u64::MAX;
+                continue;
+            }
+            until_victim -= 1;
+        }
+        if matches!(event, Event::Rot { .. }) || random.below(8) < kept_in_8 {
+            apply(image, event);
+        }
     }
 }
 

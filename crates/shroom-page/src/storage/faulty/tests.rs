@@ -287,7 +287,61 @@ fn a_fault_waits_for_its_call() {
     storage.clear_faults();
     assert!((0..10).all(|_| storage.sync().is_ok()));
     assert_eq!(storage.len().unwrap(), 4);
-    assert_eq!(storage.calls(), 15, "asking for the length is no call");
+    assert_eq!(storage.calls(), 16);
+}
+
+#[test]
+fn faults_met_are_told() {
+    let storage = FaultyStorage::from_image(vec![0; 4]);
+    let fault = Fault::Error(io::ErrorKind::Other);
+    storage.fail_call(1, fault);
+    storage.fail_call(7, Fault::ShortWrite);
+    storage.sync().unwrap();
+    assert_eq!(kind(storage.len().map(|_| ())), io::ErrorKind::Other);
+    storage.set_capacity(Some(4));
+    storage.grow(5).unwrap_err();
+    let injected = Injected {
+        call: 1,
+        operation: "length",
+        fault,
+    };
+    assert_eq!(storage.injected(), [injected]);
+    assert_eq!(storage.refused(), 1);
+}
+
+#[test]
+fn a_misdirected_write_lands_elsewhere_and_succeeds() {
+    let storage = FaultyStorage::from_image(vec![b'.'; 8]);
+    storage.fail_call(0, Fault::Misdirected { to: 4 });
+    storage.sync().unwrap();
+    assert_eq!(storage.injected(), [], "it waits for a write");
+    storage.write_at(0, b"ab").unwrap();
+    storage.write_at(0, b"cd").unwrap();
+    assert_eq!(text(&storage.image()), "cd..ab..");
+    storage.fail_call(storage.calls(), Fault::Misdirected { to: 99 });
+    storage.write_at(2, b"xyz").unwrap();
+    assert_eq!(text(&storage.image()), "cd..axyz");
+    assert_eq!(storage.injected().len(), 2);
+    assert_eq!(crash(&storage, 2, CrashPlan::Subset(0b01)), "....ab..");
+}
+
+#[test]
+fn a_crash_may_misdirect_one_unsynced_write() {
+    let storage = FaultyStorage::from_image(vec![b'.'; 1_536]);
+    storage.write_at(0, &[b'a'; 512]).unwrap();
+    storage.write_at(512, &[b'b'; 512]).unwrap();
+    let images: BTreeSet<String> = (0..2_000)
+        .map(|seed| {
+            let image = storage.crash_image(2, &CrashPlan::Misdirected { seed });
+            image.chunks(512).map(|sector| sector[0] as char).collect()
+        })
+        .collect();
+    // One lands in any of the three places; the other is lost, or lands where it belongs, before or after.
+    let expected = [
+        "a..", ".a.", "..a", "ab.", ".b.", ".ba", "b..", ".b.", "..b", "a.b",
+    ];
+    let expected: BTreeSet<String> = expected.map(String::from).into();
+    assert_eq!(images, expected);
 }
 
 #[test]

@@ -1,0 +1,193 @@
+//! Opening a damaged store for what is still sound in it: read-only, and never more than the hashes prove.
+//!
+//! * D1 The state is that of the newest sound superblock; without one nothing is proven, and opening fails.
+//! * D2 A page is given only when its bytes have the hash that its referrer holds, up to that superblock.
+//! * D3 A survey ends: each physical page is entered once, whatever a malicious map says.
+//!
+//! Absent on purpose: no search for states that no superblock names any more. Their pages may be whole, but nothing says
+//! that they are not outdated.
+
+use std::sync::Arc;
+
+use crate::map::{self, Entry};
+use crate::recovery::{self, RecoveredFrames};
+use crate::snapshot::{Base, Snapshot};
+use crate::storage::Storage;
+use crate::store::ReadCheck;
+use crate::verified::VerifiedPages;
+use crate::{LogicalPage, PageError, PhysicalPage, Result};
+
+/// A store whose file may be damaged anywhere, open for reading what is left.
+#[derive(Debug)]
+pub struct DamagedStore {
+    snapshot: Snapshot,
+    frames: RecoveredFrames,
+    damage: Vec<PageError>,
+    first_frame: u64,
+}
+
+/// What a [survey](Snapshot::survey) came upon.
+#[derive(Debug)]
+pub enum Surveyed<'s> {
+    /// An allocated page: its bytes, or why they are not sound.
+    Page(LogicalPage, Result<&'s [u8]>),
+    /// A page of the map that is not sound: nothing is known of the pages under it.
+    Unmapped {
+        /// The first of them.
+        first: LogicalPage,
+        /// Their number at most.
+        pages: u32,
+        /// What is wrong with the page of the map.
+        error: PageError,
+    },
+}
+
+impl DamagedStore {
+    /// Finds the newest sound superblock, and the journal frames that continue it without a gap. The file may be cut
+    /// short. Writes nothing.
+    ///
+    /// # Errors
+    /// Those of [`PageStore::open`](crate::PageStore::open) for a storage without a sound superblock; I/O errors.
+    pub fn open(storage: &dyn Storage) -> Result<Self> {
+        let chosen = recovery::newest_superblock(storage)?;
+        let mut damage = Vec::new();
+        let mut superblock = chosen.superblock.clone();
+        for slot in 0..2 {
+            damage.extend(recovery::slot_damage(storage, &superblock, slot)?);
+        }
+        damage.extend(chosen.truncation());
+        let shift = superblock.page_size.shift();
+        let pages_there = u32::try_from(chosen.len >> shift).unwrap_or(u32::MAX);
+        superblock.physical_pages = superblock.physical_pages.min(pages_there);
+        let view = storage
+            .view(u64::from(superblock.physical_pages) << shift)
+            .map_err(PageError::io("map", 0))?;
+        let (recovery, missing) = recovery::recover_sound(storage, &view, &superblock, chosen.len)?;
+        damage.extend(missing);
+        let verified = VerifiedPages::new(superblock.physical_pages, ReadCheck::FirstTouch);
+        let base = Base::new(&superblock, view, Arc::new(verified), true);
+        Ok(Self {
+            snapshot: Snapshot {
+                base: Arc::new(base),
+            },
+            frames: recovery.frames,
+            damage,
+            first_frame: superblock.drained.saturating_add(1),
+        })
+    }
+
+    /// The state of the newest sound superblock. Reading a page that is damaged gives an error.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The journal frames that continue that state, as far as they are sound.
+    pub fn frames(&self) -> &RecoveredFrames {
+        &self.frames
+    }
+
+    /// Sequence of the first frame that is not in the state.
+    pub fn first_frame(&self) -> u64 {
+        self.first_frame
+    }
+
+    /// What is wrong besides the pages: superblock slots, the file's length, the journal.
+    pub fn damage(&self) -> &[PageError] {
+        &self.damage
+    }
+}
+
+impl Snapshot {
+    /// Visits every allocated page in order of logical numbers, and checks each page's hash and each page of the map.
+    ///
+    /// # Errors
+    /// Those of `visit`, which end the survey.
+    pub fn survey<E>(
+        &self,
+        visit: &mut dyn FnMut(Surveyed<'_>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let base = &*self.base;
+        let mut survey = Survey {
+            base,
+            seen: VerifiedPages::new(base.physical_pages, ReadCheck::FirstTouch),
+            visit,
+        };
+        for index in 0..base.root_physical.len() {
+            survey.enter(base.shape.height, index as u32, base.root_entry(index))?;
+        }
+        Ok(())
+    }
+}
+
+struct Survey<'s, 'v, E> {
+    base: &'s Base,
+    /// Physical pages that were entered.
+    seen: VerifiedPages,
+    visit: &'v mut dyn FnMut(Surveyed<'_>) -> std::result::Result<(), E>,
+}
+
+impl<'s, E> Survey<'s, '_, E> {
+    fn enter(&mut self, level: u8, index: u32, entry: Entry) -> std::result::Result<(), E> {
+        let base = self.base;
+        let span = base.shape.spans[usize::from(level)];
+        let first = u64::from(index) * u64::from(span);
+        let Ok(first) = u32::try_from(first) else {
+            return Ok(()); // beyond the highest number
+        };
+        if entry.is_absent() || first >= base.logical_pages {
+            return Ok(());
+        }
+        let bytes = self.page(
+            &entry,
+            level,
+            LogicalPage(if level == 0 { first } else { 0 }),
+        );
+        if level == 0 {
+            let page = LogicalPage(first);
+            return match page.is_none() {
+                true => Ok(()),
+                false => (self.visit)(Surveyed::Page(page, bytes)),
+            };
+        }
+        let entries = match bytes.map(|bytes| map::node_entries(bytes, base.fanout)) {
+            Ok(Some(entries)) => entries,
+            Ok(None) => return Ok(()), // a page holds as many entries as its size says
+            Err(error) => {
+                return (self.visit)(Surveyed::Unmapped {
+                    first: LogicalPage(first),
+                    pages: span.min(base.logical_pages - first),
+                    error,
+                });
+            }
+        };
+        for digit in 0..base.fanout {
+            let Some(child) = index
+                .checked_mul(base.fanout as u32)
+                .and_then(|child| child.checked_add(digit as u32))
+            else {
+                return Ok(());
+            };
+            self.enter(level - 1, child, entries.get(digit))?;
+        }
+        Ok(())
+    }
+
+    /// The page that an entry names, when it is sound and was not entered before.
+    fn page(&mut self, entry: &Entry, level: u8, logical: LogicalPage) -> Result<&'s [u8]> {
+        let base = self.base;
+        let bytes = base.verify_entry(entry, logical)?;
+        let corrupt = |detail: String| PageError::Corrupt {
+            what: "page map",
+            physical: PhysicalPage(entry.physical),
+            detail,
+        };
+        if self.seen.contains(entry.physical) {
+            return Err(corrupt("the page is reached twice".into()));
+        }
+        self.seen.insert(entry.physical);
+        if let Some(below) = level.checked_sub(1) {
+            map::check_node(bytes, below, base.fanout).map_err(corrupt)?;
+        }
+        Ok(bytes)
+    }
+}

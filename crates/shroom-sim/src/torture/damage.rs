@@ -1,0 +1,150 @@
+//! Damaged files: an error of kind corruption that names a place, or the right data; never anything else.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use shroom::storage::MemoryStorage;
+use shroom::{Db, Error, ErrorKind};
+use shroom_page::PageStore;
+
+use super::life::Ended;
+use super::world::World;
+use super::{Failure, FailureKind};
+use crate::Model;
+
+/// Whether an error says where the damage is; of a file that is no database, it is at its beginning.
+pub(super) fn names_a_place(error: &Error) -> bool {
+    let text = error.to_string();
+    let words = ["page", "byte", "frame", "superblock", "segment", "token"];
+    error.kind() == ErrorKind::NotADatabase
+        || words.iter().any(|word| text.contains(word))
+            && text.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// The states that agree with all that could be read.
+struct Candidates {
+    models: Vec<Model>,
+    /// Something could not be read.
+    refused: bool,
+}
+
+impl Candidates {
+    fn retain(&mut self, agrees: impl Fn(&Model) -> bool, what: &str) -> Result<(), Failure> {
+        self.models.retain(agrees);
+        if self.models.is_empty() {
+            return Err(Failure::new(FailureKind::WrongDamaged, what));
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, error: &Error) -> Result<(), Failure> {
+        if !error.is_corruption() || !names_a_place(error) {
+            return Err(Failure::new(FailureKind::WrongError, error));
+        }
+        self.refused = true;
+        Ok(())
+    }
+
+    /// Reads everything that can be read.
+    fn read(&mut self, db: &Db) -> Result<(), Failure> {
+        let tag = db.tag();
+        self.retain(|model| model.tag == tag, "the tag")?;
+        let mut ids: Vec<u64> = self
+            .models
+            .iter()
+            .flat_map(|model| model.tokens.keys().copied())
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        for id in ids {
+            match db.get(id) {
+                Ok(found) => {
+                    let agrees = |model: &Model| {
+                        model.tokens.get(&id).map(|bytes| &bytes[..]) == found.as_deref()
+                    };
+                    self.retain(agrees, &format!("token {id}"))?;
+                }
+                Err(error) => self.refuse(&error)?,
+            }
+        }
+        self.read_in_order(db.iter(), "a scan")?;
+        self.read_in_order(db.iter().rev(), "a scan backward")
+    }
+
+    fn read_in_order<'v>(
+        &mut self,
+        tokens: impl Iterator<Item = shroom::Result<(u64, shroom::Value<'v>)>>,
+        what: &str,
+    ) -> Result<(), Failure> {
+        let mut count = 0;
+        for token in tokens {
+            match token {
+                Ok((id, bytes)) => {
+                    let agrees =
+                        |model: &Model| model.tokens.get(&id).is_some_and(|is| bytes == is[..]);
+                    self.retain(agrees, &format!("token {id} in {what}"))?;
+                }
+                Err(error) => return self.refuse(&error),
+            }
+            count += 1;
+        }
+        self.retain(
+            |model| model.tokens.len() == count,
+            &format!("{count} tokens in {what}"),
+        )
+    }
+}
+
+/// What was done to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Damage {
+    /// One bit was turned.
+    Bit,
+    /// One stretch was overwritten, of any length.
+    Stretch,
+}
+
+impl World<'_> {
+    /// Judges a damaged image that may hold any of the states of a range.
+    pub(super) fn judge_damaged(
+        &mut self,
+        image: &[u8],
+        damage: Damage,
+        ended: &Ended,
+        range: Range<usize>,
+    ) -> Result<(), Failure> {
+        let mut candidates = Candidates {
+            models: ended.history.models(range),
+            refused: false,
+        };
+        let storage = Arc::new(MemoryStorage::from_bytes(image.to_vec()));
+        let io = |error: shroom_page::PageError| Failure::new(FailureKind::WrongError, error);
+        if PageStore::is_blank(&*storage).map_err(io)? {
+            if damage == Damage::Stretch {
+                // Zeros from end to end: nothing is left that could tell it from an interrupted creation.
+                self.tally.add("files wiped out by a write", 1);
+                return Ok(());
+            }
+            candidates.retain(|model| *model == Model::default(), "a blank file")?;
+        }
+        let page_size = self.settings.workload.page_size;
+        let options = ended.opening.options(page_size);
+        let read_only = self.random.below(4) != 0;
+        match options.read_only(read_only).open_storage(storage) {
+            Ok(db) => candidates.read(&db)?,
+            Err(error) => {
+                self.tally.error(&error);
+                candidates.refuse(&error)?;
+                self.tally.add("damaged files refused at opening", 1);
+                return Ok(());
+            }
+        }
+        let outcome = if candidates.refused {
+            "damaged files refused in part"
+        } else {
+            "damaged files read in full"
+        };
+        self.tally.add(outcome, 1);
+        Ok(())
+    }
+}
