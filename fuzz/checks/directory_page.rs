@@ -16,16 +16,22 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use shroom_page::storage::MemoryStorage;
-use shroom_page::{LogicalPage, PageRead, PageSize, PageStore, Roots, Snapshot};
-use shroom_seg::{References, SegmentAddr, SegmentTxn, blob_to_vec};
+use shroom_page::{LogicalPage, PageRead, PageSize, PageStore, PageTxn, Roots, Snapshot};
+use shroom_seg::{References, SegmentTxn, blob_to_vec};
 use shroom_sim::Choices;
 use shroom_token::{
     Bytes, Edit, PackHint, Stored, TokenError, TokenId, TokenRoot, bulk_append, directory_pages,
     get, get_hinted, info, merge, range, survivors, verify,
 };
 
-/// Page size in bytes and tokens of the stores that are forged: directories of 3, 2, 1 and 0 levels.
-const STORES: [(u32, u64); 5] = [(512, 2_500), (512, 300), (1024, 400), (4096, 300), (512, 8)];
+/// The stores that are forged: page size in bytes, tokens, length of most of them, and the root's height.
+const STORES: [(u32, u64, usize, u8); 5] = [
+    (512, 1_200, 110, 3),
+    (512, 150, 110, 2),
+    (1024, 900, 220, 3),
+    (4096, 300, 12, 2),
+    (512, 8, 12, 1),
+];
 /// Changes to a store, at most.
 const CHANGES_MAX: u8 = 6;
 /// Tokens read in a store that is not sound, at most.
@@ -43,7 +49,7 @@ struct Sample {
 }
 
 static SAMPLES: LazyLock<[Sample; 5]> =
-    LazyLock::new(|| STORES.map(|(size, tokens)| sample(size, tokens)));
+    LazyLock::new(|| STORES.map(|(size, tokens, len, height)| sample(size, tokens, len, height)));
 
 /// Tries an input.
 pub(crate) fn examine(input: &[u8]) {
@@ -63,7 +69,7 @@ pub(crate) fn examine(input: &[u8]) {
     edit(&store, root, sound, content, &mut choices);
 }
 
-fn sample(page_size: u32, tokens: u64) -> Sample {
+fn sample(page_size: u32, tokens: u64, len: usize, height: u8) -> Sample {
     let memory = MemoryStorage::new();
     let page_size = PageSize::new(page_size).expect("a page size");
     let store = PageStore::create(Arc::new(memory.clone()), page_size).expect("create");
@@ -71,11 +77,11 @@ fn sample(page_size: u32, tokens: u64) -> Sample {
     let load = (0..tokens).map(|index| {
         let len = match index % 50 {
             49 => page_len + 77, // a blob
-            part => 4 + part as usize % 9,
+            part => len - part as usize % 9,
         };
         // Ids with gaps of many sizes.
         (
-            TokenId(index * 5 + (index / 16 << 20)),
+            TokenId(index * 5 + ((index / 16) << 20)),
             vec![index as u8; len],
         )
     });
@@ -103,6 +109,7 @@ fn sample(page_size: u32, tokens: u64) -> Sample {
         }
     }
     assert!(is_sound(&snapshot, &root));
+    assert_eq!(root.height(), height);
     drop(store);
     Sample {
         image: memory.to_bytes(),
@@ -116,13 +123,20 @@ fn forge(store: &PageStore, sample: &Sample, choices: &mut Choices<'_>) -> Optio
     let mut roots = *store.snapshot().roots();
     let mut txn = store.begin().expect("begin");
     let kind = choices.byte();
+    let shape = choices.byte();
+    for _ in 0..shape % 8 {
+        move_entries(&mut txn, sample, choices);
+    }
     for _ in 0..choices.byte() % CHANGES_MAX {
         let changed = match choices.byte() % 8 {
             0 => choices.one_of(&sample.storage),
             _ if sample.directory.is_empty() => choices.one_of(&sample.storage),
             _ => choices.one_of(&sample.directory).0,
         };
-        let bytes = txn.page_mut(changed).expect("a page of the sample");
+        let bytes = match txn.page_mut(changed) {
+            Ok(bytes) => bytes,
+            Err(_) => continue, // its entries were all moved
+        };
         match (choices.byte() % 4, decode(bytes)) {
             (1.., Some((level, mut entries))) => {
                 change_entries(&mut entries, sample, choices);
@@ -135,6 +149,7 @@ fn forge(store: &PageStore, sample: &Sample, choices: &mut Choices<'_>) -> Optio
             _ => pages::forge(bytes, choices),
         }
     }
+    raise(&mut txn, &mut roots.token, shape / 32);
     match kind % 8 {
         0 => {
             let at = choices.index(TokenRoot::LEN);
@@ -195,8 +210,8 @@ fn decode(page: &[u8]) -> Option<(u8, Vec<Entry>)> {
     Some((page[4], entries.collect()))
 }
 
-/// Writes entries in the one form that the format allows, as far as they fit.
-fn encode(page: &mut [u8], level: u8, entries: &[Entry]) {
+/// Writes entries in the one form that the format allows, as far as they fit; how many did.
+fn encode(page: &mut [u8], level: u8, entries: &[Entry]) -> usize {
     let values = |entry: &Entry| [entry.0, entry.1.into(), entry.2.into()];
     let mut count = entries.len();
     let (bases, widths) = loop {
@@ -230,6 +245,78 @@ fn encode(page: &mut [u8], level: u8, entries: &[Entry]) {
             page[at..at + widths[column]].copy_from_slice(&bytes[..widths[column]]);
             at += widths[column];
         }
+    }
+    count
+}
+
+/// Moves entries from a leaf to the one before it, as no writer would but as the format allows.
+fn move_entries(txn: &mut PageTxn<'_>, sample: &Sample, choices: &mut Choices<'_>) {
+    let parents: Vec<LogicalPage> = sample
+        .directory
+        .iter()
+        .filter(|(_, level)| *level == 1)
+        .map(|(page, _)| *page)
+        .collect();
+    if parents.is_empty() {
+        return;
+    }
+    let parent = choices.one_of(&parents);
+    let entries_of = |txn: &PageTxn<'_>, page| {
+        txn.page(page)
+            .ok()
+            .and_then(decode)
+            .filter(|(_, entries)| !entries.is_empty())
+    };
+    let Some((1, mut above)) = entries_of(txn, parent).filter(|(_, above)| above.len() > 1) else {
+        return;
+    };
+    let at = choices.index(above.len() - 1);
+    let [left_page, right_page] = [at, at + 1].map(|at| LogicalPage(above[at].1));
+    let (Some((0, mut left)), Some((0, mut right))) =
+        (entries_of(txn, left_page), entries_of(txn, right_page))
+    else {
+        return; // something else was changed before
+    };
+    let moved = 1 + choices.index(right.len());
+    left.extend(right.drain(..moved));
+    let mut page = vec![0; txn.page_size().bytes()];
+    if encode(&mut page, 0, &left) < left.len() {
+        return;
+    }
+    txn.page_mut(left_page)
+        .expect("it was read")
+        .copy_from_slice(&page);
+    match right.first() {
+        Some(first) => {
+            above[at + 1].0 = first.0;
+            encode(txn.page_mut(right_page).expect("it was read"), 0, &right);
+        }
+        None => {
+            above.remove(at + 1);
+            txn.free(right_page).expect("it was read");
+        }
+    }
+    encode(txn.page_mut(parent).expect("it was read"), 1, &above);
+}
+
+/// Puts pages with one entry above the root.
+fn raise(txn: &mut PageTxn<'_>, token: &mut [u8; TokenRoot::LEN], levels: u8) {
+    for _ in 0..levels {
+        let page = LogicalPage(u32::from_le_bytes([token[4], token[5], token[6], token[7]]));
+        let root = txn.page(page).ok().and_then(decode);
+        let Some((level, entries)) =
+            root.filter(|(level, entries)| *level + 2 == token[0] && !entries.is_empty())
+        else {
+            return; // a root that is a pack, or none
+        };
+        if token[0] == 8 {
+            return;
+        }
+        let above = txn.allocate().expect("there are pages left");
+        let bytes = txn.page_mut(above).expect("a new page");
+        encode(bytes, level + 1, &[(entries[0].0, page.0, 0)]);
+        token[0] += 1;
+        token[4..8].copy_from_slice(&above.0.to_le_bytes());
     }
 }
 
@@ -271,7 +358,7 @@ fn change_entries(entries: &mut Vec<Entry>, sample: &Sample, choices: &mut Choic
                 }
             }
         }
-        if choices.byte() % 2 == 0 {
+        if choices.byte().is_multiple_of(2) {
             entries.sort_by_key(|entry| entry.0);
             entries.dedup_by_key(|entry| entry.0);
         }
@@ -333,7 +420,7 @@ fn read(
     // From both ends in turns: they meet, or end.
     let mut both = range(snapshot, root, ..);
     let mut met = 0_u64;
-    while let Some(item) = if met % 3 == 0 {
+    while let Some(item) = if met.is_multiple_of(3) {
         both.next_back()
     } else {
         both.next()
@@ -351,12 +438,12 @@ fn read(
     for id in chosen.chain(near) {
         let found = get(snapshot, root, id).map_err(blames_the_file);
         let hinted = get_hinted(snapshot, root, &hint, id).map_err(blames_the_file);
-        assert_eq!(found.as_ref().ok(), hinted.as_ref().ok(), "{id:?}");
         let known = info(snapshot, root, id).map_err(blames_the_file);
         if sound {
             let at = tokens.binary_search_by_key(&id, |token| token.0).ok();
             let expected = at.map(|at| tokens[at].1);
             assert_eq!(found.expect("a sound store"), expected, "{id:?}");
+            assert_eq!(hinted.expect("a sound store"), expected, "{id:?}");
             let length = known.expect("a sound store").map(|known| known.length);
             assert_eq!(length, expected.map(|stored| stored.len()));
         }
@@ -410,7 +497,11 @@ fn edit(
                 }
                 _ => choices.long() >> (choices.byte() % 64),
             };
-            let run = if choices.byte() % 8 == 0 { 60 } else { 1 };
+            let run = if choices.byte().is_multiple_of(8) {
+                60
+            } else {
+                1
+            };
             let kind = choices.byte();
             chosen.extend((0..run).map(|step| (id.saturating_add(step), kind)));
         }
@@ -445,7 +536,7 @@ fn edit(
             edits.push((TokenId(id), edit));
         }
         let mut edits = edits.into_iter().peekable();
-        let budget = if choices.byte() % 2 == 0 {
+        let budget = if choices.byte().is_multiple_of(2) {
             usize::MAX
         } else {
             1

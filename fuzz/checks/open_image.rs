@@ -5,6 +5,7 @@
 //!   many tokens as it says.
 //! * F3 A sound file takes a write and stays sound, unless its sequences are at their end.
 //! * F4 What is wrong with a file is said to be wrong with the file: neither misuse nor an I/O error.
+//! * F5 A sound file has a canonical image, which is sound, holds as many tokens, and has itself as its image.
 //!
 //! Every page is kept by a hash, which random changes would break before anything else is reached. So an input is tried
 //! in three ways: as it is; with everything sealed again (`forge`), so that F1 to F4 hold for whatever the file says; and
@@ -12,6 +13,7 @@
 //!
 //! Shared by the fuzz target and by the test that replays its seeds.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use shroom::storage::MemoryStorage;
@@ -54,6 +56,10 @@ fn exercise(image: &[u8], check: ReadCheck) {
             let tokens = read.expect("a sound file can be read");
             assert_eq!(db.len().expect("a sound file has a length"), tokens);
         }
+        let hash = db.file_hash().map_err(blames_the_file);
+        if sound {
+            compact(&db, hash.expect("a sound file can be compacted"));
+        }
     }
     if let Some(db) = open(&options) {
         let endless = Image::new(image.to_vec()).is_some_and(|image| image.has_sequences_left());
@@ -66,6 +72,22 @@ fn exercise(image: &[u8], check: ReadCheck) {
         let closed = db.close();
         assert!(!sound || closed.is_ok(), "{closed:?}");
     }
+}
+
+/// F5.
+fn compact(db: &Db, hash: [u8; 32]) {
+    let storage = Arc::new(MemoryStorage::new());
+    let made = db
+        .snapshot()
+        .compact_into_storage(&*storage, &mut |_| ControlFlow::Continue(()))
+        .expect("what could be hashed can be written");
+    let options = Options::new().create(false).read_only(true);
+    let compacted = options
+        .open_storage(storage)
+        .expect("a canonical image can be opened");
+    assert!(is_sound(&compacted), "{:?}", compacted.verify());
+    assert_eq!(compacted.len().expect("it has a length"), made.tokens);
+    assert_eq!(compacted.file_hash().expect("it has a hash"), hash);
 }
 
 /// F4. Without hash checks a page that changes its meaning while it is read counts as the file's fault too.

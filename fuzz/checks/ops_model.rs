@@ -95,7 +95,7 @@ impl World {
                 self.run(&op);
             }
             18..21 => {
-                let synced = choices.byte() % 2 == 0;
+                let synced = choices.byte().is_multiple_of(2);
                 let changes = (0..choices.byte() % 12).map(|_| self.change(choices));
                 let op = Op::Batch(changes.collect(), synced);
                 self.run(&op);
@@ -237,7 +237,7 @@ impl World {
         }
         self.crashes += 1;
         self.forget_snapshots();
-        if choices.byte() % 4 == 0 {
+        if choices.byte().is_multiple_of(4) {
             self.close_in_place(); // crashes while it is closed, among others
         }
         let total = self.storage.events();
@@ -300,7 +300,7 @@ fn crash_plan(choices: &mut Choices<'_>, unsynced: usize) -> CrashPlan {
         _ => CrashPlan::Random {
             seed: u64::from(choices.word()),
             torn: choices.one_of(&[Torn::None, Torn::Sector512, Torn::Page4096]),
-            reordered: choices.byte() % 2 == 0,
+            reordered: choices.byte().is_multiple_of(2),
         },
     }
 }

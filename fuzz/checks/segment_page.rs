@@ -58,7 +58,7 @@ pub(crate) fn examine(input: &[u8]) {
     let sample = &SAMPLES[choices.index(SAMPLES.len())];
     let memory = MemoryStorage::from_bytes(sample.image.clone());
     let store = PageStore::open(Arc::new(memory)).expect("the sample opens");
-    let kept_root = choices.byte() % 8 == 0;
+    let kept_root = choices.byte().is_multiple_of(8);
     let Some(root) = forge(&store, sample, &mut choices, kept_root) else {
         return;
     };
@@ -144,7 +144,7 @@ fn forge(
     for _ in 0..1 + choices.byte() % FORGED_MAX {
         let page = choices.one_of(&sample.storage);
         let bytes = txn.page_mut(page).expect("a page of the sample");
-        if choices.byte() % 4 == 0 {
+        if choices.byte().is_multiple_of(4) {
             lay_out(bytes, page, choices);
         } else {
             pages::forge(bytes, choices);
@@ -185,8 +185,12 @@ fn lay_out(page: &mut [u8], number: LogicalPage, choices: &mut Choices<'_>) {
     let mut live = Vec::new();
     let mut linked = Vec::new();
     let mut free_before = false;
+    // No links; each to the segment after it, which makes chains; or anywhere.
+    let (links, forwards) = choices.one_of(&[(false, false), (true, true), (true, false)]);
     while page.len() - at >= OVERHEAD {
-        let far = choices.byte() % 8 == 0 && page.len() - at >= OVERHEAD + SegmentAddr::LEN + 1;
+        let far = links
+            && choices.byte().is_multiple_of(8)
+            && page.len() - at > OVERHEAD + SegmentAddr::LEN;
         let overhead = OVERHEAD + if far { SegmentAddr::LEN } else { 0 };
         let room = page.len() - at - overhead;
         let mut len = match choices.byte() {
@@ -196,9 +200,10 @@ fn lay_out(page: &mut [u8], number: LogicalPage, choices: &mut Choices<'_>) {
         if room - len < OVERHEAD {
             len = room; // nothing fits behind it
         }
+        len = len.max(far.into());
         put(page, at, len);
         let link_at = at + 2 + len;
-        if !free_before && choices.byte() % 3 == 0 {
+        if !free_before && choices.byte().is_multiple_of(3) {
             put(page, list, at);
             list = link_at;
             free_bytes += OVERHEAD + len;
@@ -214,17 +219,26 @@ fn lay_out(page: &mut [u8], number: LogicalPage, choices: &mut Choices<'_>) {
         if far {
             put(page, link_at, 1);
         }
-        if far || choices.byte() % 8 == 0 {
-            linked.push((link_at, far));
+        if far || (links && len > 1 && choices.byte().is_multiple_of(8)) {
+            if forwards {
+                // A blob without extents, if this is its head.
+                page[at + 2..at + 2 + len.min(2)].fill(0);
+            }
+            linked.push((live.len(), link_at, far));
         }
         live.push(at);
         at += overhead + len;
     }
-    for (link_at, far) in linked {
-        let target = choices.one_of(&live);
+    for (index, link_at, far) in linked {
+        let (target, target_page) = match live.get(index + 1) {
+            Some(next) if forwards => (*next, number),
+            _ => (
+                choices.one_of(&live),
+                LogicalPage(u32::from(choices.byte() % 24)),
+            ),
+        };
         if far {
-            let page_number = [number.0, u32::from(choices.byte() % 24)];
-            let addr = SegmentAddr::new(LogicalPage(choices.one_of(&page_number)), target as u16);
+            let addr = SegmentAddr::new(target_page, target as u16);
             page[link_at + 2..link_at + 2 + SegmentAddr::LEN].copy_from_slice(&addr.to_bytes());
         } else {
             put(page, link_at, target);
@@ -344,8 +358,12 @@ impl Pages {
             let mut bytes = live[&head].0.clone();
             let mut next = *link;
             while let Some(addr) = next {
-                bytes.extend_from_slice(&live[&addr].0);
-                next = live[&addr].1;
+                let (data, link) = live[&addr];
+                if data.is_empty() {
+                    return None; // only a segment without a chain may be
+                }
+                bytes.extend_from_slice(data);
+                next = *link;
                 visited += 1;
             }
             if link.is_some() {

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod canonical;
 mod crashes;
 mod demo;
 mod fuzz;
@@ -37,6 +38,7 @@ enum Task {
     Layers,
     Demo(demo::Arguments),
     StracePut(strace_put::Arguments),
+    Canonical(canonical::Arguments),
     Fuzz(fuzz::Arguments),
     Crashes(crashes::Arguments),
     Models(models::Arguments),
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Task::Layers => layers::run(),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::StracePut(arguments) => strace_put::run(&arguments),
+        Task::Canonical(arguments) => canonical::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Crashes(arguments) => crashes::run(&arguments),
         Task::Models(arguments) => models::run(&arguments),

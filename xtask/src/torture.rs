@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// Number of worlds, instead of a time
     #[arg(long)]
     worlds: Option<u64>,
+    /// Until so many crash images were opened, instead of a time
+    #[arg(long, conflicts_with = "worlds")]
+    images: Option<u64>,
     /// Threads; as many as there are processors by default
     #[arg(long)]
     jobs: Option<usize>,
@@ -100,9 +103,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
 impl Shared {
     /// Runs worlds until there is no more time, or one has failed.
     fn work(&self, arguments: &Arguments) {
-        let in_time = || match arguments.worlds {
-            Some(_) => true,
-            None => self.began.elapsed().as_secs_f64() < arguments.minutes * 60.0,
+        let in_time = || match (arguments.worlds, arguments.images) {
+            (None, None) => self.began.elapsed().as_secs_f64() < arguments.minutes * 60.0,
+            // Ended below.
+            _ => true,
         };
         while !self.stop.load(Ordering::Relaxed) && in_time() {
             let seed = self.next_seed.fetch_add(1, Ordering::Relaxed);
@@ -121,6 +125,10 @@ impl Shared {
                 println!("seed {seed}: {failure}");
                 self.stop.store(true, Ordering::Relaxed);
                 total.failed.get_or_insert((script, failure));
+            }
+            let images = total.tally.count("crash images opened");
+            if arguments.images.is_some_and(|enough| images >= enough) {
+                self.stop.store(true, Ordering::Relaxed);
             }
             self.show(&total);
         }

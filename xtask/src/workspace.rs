@@ -20,7 +20,8 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Builds the whole workspace in release mode. Returns the path of the `shroom` binary.
+/// Builds the command line in release mode, alone: beside the crates for tests it would get their features too. Returns the
+/// path of the `shroom` binary.
 pub(crate) fn build_release() -> Result<PathBuf> {
     // This program lies in TARGET/PROFILE, so both builds share a target directory wherever that is.
     let own = std::env::current_exe()
@@ -30,7 +31,7 @@ pub(crate) fn build_release() -> Result<PathBuf> {
         .nth(2)
         .ok_or("cannot find the target directory")?;
     run(cargo()
-        .args(["build", "--release", "--workspace", "--target-dir"])
+        .args(["build", "--release", "--package", "shroom-cli", "--target-dir"])
         .arg(target))?;
     Ok(target
         .join("release")

@@ -14,11 +14,13 @@
 #![forbid(unsafe_code)]
 
 mod at;
+mod compact;
 mod completions;
 mod del;
 mod error;
 mod export;
 mod get;
+mod hash;
 mod ids;
 mod import;
 mod ls;
@@ -63,6 +65,8 @@ enum Command {
     Ls(ls::Arguments),
     Stat(stat::Arguments),
     Verify(verify::Arguments),
+    Compact(compact::Arguments),
+    Hash(hash::Arguments),
     Salvage(salvage::Arguments),
     Snapshot(snapshot::Arguments),
     Shell(shell::Arguments),
@@ -96,6 +100,8 @@ fn run(command: Command) -> Result<()> {
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Stat(arguments) => stat::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Compact(arguments) => compact::run(&arguments),
+        Command::Hash(arguments) => hash::run(&arguments),
         Command::Salvage(arguments) => salvage::run(&arguments),
         Command::Snapshot(arguments) => snapshot::run(&arguments),
         Command::Shell(arguments) => shell::run(&arguments),

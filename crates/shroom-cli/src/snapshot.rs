@@ -103,7 +103,8 @@ pub(crate) fn listed(
 ) -> shroom::Result<Vec<(SavedSnapshot, u64)>> {
     let own = |saved: SavedSnapshot| Ok((db.snapshot_bytes(&saved.name)?, saved));
     let list = list.into_iter().map(own);
-    list.map(|entry| entry.map(|(bytes, saved)| (saved, bytes))).collect()
+    list.map(|entry| entry.map(|(bytes, saved)| (saved, bytes)))
+        .collect()
 }
 
 /// All that is known of a snapshot.

@@ -31,7 +31,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let failed = CliError::database(&arguments.file);
     let db = Db::open_read_only(&arguments.file).map_err(&failed)?;
     match arguments.id {
-        Some(id) => match arguments.at.open(&db, &arguments.file)?.stat(id).map_err(&failed)? {
+        Some(id) => match arguments
+            .at
+            .open(&db, &arguments.file)?
+            .stat(id)
+            .map_err(&failed)?
+        {
             Some(info) => print_token(&info, arguments.format.json),
             None => Err(CliError::Absent(format!(
                 "{}: no token {id}",
@@ -89,6 +94,10 @@ fn print_database(stats: &Stats, json: bool) -> Result<()> {
         ("tokens", grouped(stats.tokens)),
         ("payload", bytes(stats.payload_bytes)),
         ("file", bytes(stats.file_bytes)),
+        (
+            "on the disk",
+            stats.allocated_bytes.map_or("unknown".into(), bytes),
+        ),
         ("overhead", overhead(stats)),
         ("free", bytes(stats.free_bytes)),
         (
@@ -132,6 +141,7 @@ pub(crate) fn stats_json(stats: &Stats) -> Json {
         "tokens": stats.tokens,
         "payload_bytes": stats.payload_bytes,
         "file_bytes": stats.file_bytes,
+        "allocated_bytes": stats.allocated_bytes,
         "free_bytes": stats.free_bytes,
         "fragmentation": stats.fragmentation,
         "journal_bytes": stats.journal_bytes,

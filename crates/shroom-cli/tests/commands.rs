@@ -299,3 +299,66 @@ fn salvage_recovers_and_says_what_is_lost() {
     fail(1, ["salvage", file, new]);
     assert!(!setup.path("new").exists());
 }
+
+#[test]
+fn compact_gives_equal_files_for_equal_tokens() {
+    let setup = Setup::filled();
+    let file = &setup.file;
+    let new = setup.path("new");
+    let new = new.to_str().unwrap();
+    succeed(["snapshot", file, "save", "five"]);
+    let report = json(&succeed(["compact", file, "--into", new, "--json"]));
+    let compacted = fs::read(new).unwrap();
+    assert_eq!(
+        (&report["tokens"], &report["payload_bytes"]),
+        (&5.into(), &1500.into())
+    );
+    assert_eq!(report["file_bytes"], compacted.len());
+    assert!(succeed(["verify", new]).starts_with(b"sound"));
+    assert_eq!(succeed(["ls", new]), succeed(["ls", file]));
+    assert!(succeed(["snapshot", new, "ls"]).is_empty());
+
+    // What is there is not replaced.
+    let message = fail(2, ["compact", file, "--into", new]);
+    assert!(message.contains(new), "{message}");
+    assert!(fs::read(new).unwrap() == compacted);
+    assert!(fail(2, ["compact", file]).contains("--into"));
+
+    // Another history of the same tokens, and a snapshot of them.
+    succeed(["del", file, "3"]);
+    let other = Setup::new();
+    for id in [4, 2, 5, 1_u8] {
+        let value = vec![id; usize::from(id) * 100];
+        assert!(
+            run_with_input(["put", &other.file, &id.to_string()], &value)
+                .status
+                .success()
+        );
+    }
+    let [a, b, c] = ["a", "b", "c"].map(|name| setup.path(name).to_str().unwrap().to_owned());
+    succeed(["compact", file, "--into", &a]);
+    succeed(["compact", &other.file, "--into", &b]);
+    assert!(fs::read(&a).unwrap() == fs::read(&b).unwrap());
+    let printed = succeed(["compact", file, "--into", &c, "--at", "five"]);
+    assert!(String::from_utf8(printed).unwrap().contains("tokens"));
+    assert!(fs::read(&c).unwrap() == compacted);
+
+    let absent = setup.path("d");
+    fail(
+        1,
+        [
+            "compact",
+            file,
+            "--into",
+            absent.to_str().unwrap(),
+            "--at",
+            "six",
+        ],
+    );
+    assert!(!absent.exists());
+    let mut bytes = fs::read(new).unwrap();
+    bytes[9000] ^= 1;
+    fs::write(&c, bytes).unwrap();
+    fail(1, ["compact", &c, "--into", absent.to_str().unwrap()]);
+    assert!(!absent.exists());
+}

@@ -30,7 +30,10 @@ fn setup() -> (TempDir, String) {
 fn snapshots_are_saved_listed_and_read() {
     let (_folder, file) = setup();
     let listed = String::from_utf8(succeed(["snapshot", &file, "ls"])).unwrap();
-    let lines: Vec<Vec<&str>> = listed.lines().map(|line| line.split('\t').collect()).collect();
+    let lines: Vec<Vec<&str>> = listed
+        .lines()
+        .map(|line| line.split('\t').collect())
+        .collect();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0][..3], ["one", "2", "11"]);
     assert_eq!(lines[1][..3], ["two", "3", "15"]);
@@ -46,7 +49,10 @@ fn snapshots_are_saved_listed_and_read() {
     assert_eq!(succeed(["ls", &file, "--at", "one"]), b"1\t5\n2\t6\n");
     assert_eq!(succeed(["ls", &file]), b"2\t5\n3\t5\n");
     let stat = json(&succeed(["stat", &file, "--at", "one", "--json"]));
-    assert_eq!((&stat["tokens"], &stat["payload_bytes"]), (&expected!(2), &expected!(11)));
+    assert_eq!(
+        (&stat["tokens"], &stat["payload_bytes"]),
+        (&expected!(2), &expected!(11))
+    );
     let stat = json(&succeed(["stat", &file, "2", "--at", "one", "--json"]));
     assert_eq!(stat["length"], 6);
     let stat = json(&succeed(["stat", &file, "--json"]));
@@ -58,8 +64,14 @@ fn snapshots_are_saved_listed_and_read() {
 #[test]
 fn snapshots_are_compared() {
     let (_folder, file) = setup();
-    assert_eq!(succeed(["snapshot", &file, "diff", "one", "two"]), b"~2\n+3\n");
-    assert_eq!(succeed(["snapshot", &file, "diff", "two", "one"]), b"~2\n-3\n");
+    assert_eq!(
+        succeed(["snapshot", &file, "diff", "one", "two"]),
+        b"~2\n+3\n"
+    );
+    assert_eq!(
+        succeed(["snapshot", &file, "diff", "two", "one"]),
+        b"~2\n-3\n"
+    );
     assert_eq!(succeed(["snapshot", &file, "diff", "two"]), b"-1\n");
     assert_eq!(succeed(["snapshot", &file, "diff", "two", "two"]), b"");
     let documents = json(&succeed(["snapshot", &file, "diff", "--json", "one"]));
@@ -84,7 +96,10 @@ fn snapshots_are_restored_and_removed() {
     succeed(["snapshot", &file, "rm", "two"]);
     assert!(succeed(["snapshot", &file, "ls"]).is_empty());
     let stat = json(&succeed(["stat", &file, "--json"]));
-    assert_eq!((&stat["snapshots"], &stat["pages"]["snapshots"]), (&expected!(0), &expected!(0)));
+    assert_eq!(
+        (&stat["snapshots"], &stat["pages"]["snapshots"]),
+        (&expected!(0), &expected!(0))
+    );
     succeed(["verify", &file]);
 }
 
@@ -119,7 +134,10 @@ fn an_export_may_be_of_a_snapshot() {
     fs::write(folder.path().join("in/name"), b"before").unwrap();
     succeed(["import", &file, &input]);
     succeed(["snapshot", &file, "save", "one"]);
-    assert_eq!(run_with_input(["put", &file, "1"], b"after").status.code(), Some(0));
+    assert_eq!(
+        run_with_input(["put", &file, "1"], b"after").status.code(),
+        Some(0)
+    );
     succeed(["export", &file, &path("new")]);
     succeed(["export", "--at", "one", &file, &path("old")]);
     assert_eq!(fs::read(folder.path().join("new/name")).unwrap(), b"after");

@@ -39,19 +39,27 @@ impl PageDifference {
 pub fn diff_pages<'s>(before: &'s Snapshot, after: &'s Snapshot) -> Result<PageDifferences<'s>> {
     let (before, after) = (&*before.base, &*after.base);
     if before.page_size != after.page_size {
-        let detail = format!("of {:?} and of {:?} bytes", before.page_size, after.page_size);
+        let detail = format!(
+            "of {:?} and of {:?} bytes",
+            before.page_size, after.page_size
+        );
         return Err(PageError::Misuse {
             what: "states with pages of different sizes",
             detail,
         });
     }
     let level = before.shape.height.max(after.shape.height);
-    let taller = [before, after].into_iter().filter(|state| state.shape.height == level);
+    let taller = [before, after]
+        .into_iter()
+        .filter(|state| state.shape.height == level);
     let roots = taller.map(|state| state.root_physical.len()).max();
     Ok(PageDifferences {
         before,
         after,
-        stack: (0..roots.unwrap_or(0) as u32).rev().map(|index| (level, index)).collect(),
+        stack: (0..roots.unwrap_or(0) as u32)
+            .rev()
+            .map(|index| (level, index))
+            .collect(),
         left: u64::from(before.physical_pages) + u64::from(after.physical_pages),
         map_pages: 0,
     })
@@ -76,7 +84,10 @@ impl PageDifferences<'_> {
     }
 
     fn compare(&mut self, level: u8, index: u32) -> Result<Option<PageDifference>> {
-        let (before, after) = (self.before.entry(level, index)?, self.after.entry(level, index)?);
+        let (before, after) = (
+            self.before.entry(level, index)?,
+            self.after.entry(level, index)?,
+        );
         // A map that is lower than this level has no page here, and may have some below.
         let spans = |state: &Base| level > state.shape.height && covers(state, level, index);
         let hidden = spans(self.before) || spans(self.after);
@@ -94,7 +105,10 @@ impl PageDifferences<'_> {
         if before == after {
             return Ok(None);
         }
-        let present = [before, after].iter().filter(|entry| !entry.is_absent()).count() as u64;
+        let present = [before, after]
+            .iter()
+            .filter(|entry| !entry.is_absent())
+            .count() as u64;
         self.left = self.left.checked_sub(present).ok_or(PageError::Corrupt {
             what: "page map",
             physical: PhysicalPage(before.physical.max(after.physical)),

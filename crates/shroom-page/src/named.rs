@@ -59,7 +59,8 @@ impl NamedList {
     }
 
     fn position(&self, name: &str) -> std::result::Result<usize, usize> {
-        self.entries.binary_search_by(|entry| (*entry.name).cmp(name))
+        self.entries
+            .binary_search_by(|entry| (*entry.name).cmp(name))
     }
 
     /// Adds a snapshot whose name is not there.
@@ -189,7 +190,8 @@ fn decode_frozen(page: &[u8], current: &Base) -> Result<Superblock, String> {
         SlotError::Version(version) => format!("format version {version}"),
         SlotError::Malformed(detail) => detail,
     })?;
-    let sizes = |frozen: PageSize, file: PageSize| format!("page size {frozen:?} in a file of {file:?}");
+    let sizes =
+        |frozen: PageSize, file: PageSize| format!("page size {frozen:?} in a file of {file:?}");
     if frozen.page_size != current.page_size {
         return Err(sizes(frozen.page_size, current.page_size));
     }
@@ -217,7 +219,9 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
         ));
     }
     match name.chars().find(|letter| letter.is_control()) {
-        Some(letter) => Err(format!("a name has no control characters, this one {letter:?}")),
+        Some(letter) => Err(format!(
+            "a name has no control characters, this one {letter:?}"
+        )),
         None => Ok(()),
     }
 }
@@ -298,7 +302,9 @@ fn visit_under(
     let entries = state.node_of(&entry, below)?;
     let fanout = state.fanout as u32;
     for digit in 0..fanout {
-        let child = index.checked_mul(fanout).and_then(|at| at.checked_add(digit));
+        let child = index
+            .checked_mul(fanout)
+            .and_then(|at| at.checked_add(digit));
         let Some(child) = child else { break };
         let entry = entries.get(digit as usize);
         visit_under(state, others, (below, child), entry, visit)?;
@@ -385,12 +391,14 @@ impl PageStore {
         let held = Held::new(&named, &base)?;
         let others: Vec<&Base> = held.maps().chain([&*base]).collect();
         let mut seen = FreeRuns::default();
-        visit_exclusive(&state, &others, &mut |_, _, entry| {
-            match seen.try_insert(entry.physical, 1) {
+        visit_exclusive(
+            &state,
+            &others,
+            &mut |_, _, entry| match seen.try_insert(entry.physical, 1) {
                 true => Ok(()),
                 false => Err(reached_twice(entry)),
-            }
-        })?;
+            },
+        )?;
         Ok(seen.pages() + 1)
     }
 }
@@ -415,9 +423,16 @@ mod tests {
         let mut record = Vec::new();
         list.encode(&mut record);
         let read = NamedList::decode(&record, 6).unwrap();
-        let names: Vec<_> = read.iter().map(|named| (&*named.name, named.place)).collect();
+        let names: Vec<_> = read
+            .iter()
+            .map(|named| (&*named.name, named.place))
+            .collect();
         assert!(names.is_sorted_by(|a, b| a.0.as_bytes() < b.0.as_bytes()));
-        assert!(names.iter().all(|(name, place)| list.find(name).unwrap().place == *place));
+        assert!(
+            names
+                .iter()
+                .all(|(name, place)| list.find(name).unwrap().place == *place)
+        );
         let mut again = Vec::new();
         read.encode(&mut again);
         assert_eq!(record, again);
@@ -436,12 +451,21 @@ mod tests {
             (vec![0], "left out"),
             ([&[1][..], &entry(b"", 2)].concat(), "1 to 255 bytes"),
             ([&[1][..], &entry(b"\xff", 2)].concat(), "not UTF-8"),
-            ([&[1][..], &entry(b"a\nb", 2)].concat(), "control characters"),
+            (
+                [&[1][..], &entry(b"a\nb", 2)].concat(),
+                "control characters",
+            ),
             ([&[1][..], &entry(b"a", 1)].concat(), "outside 2..9"),
             ([&[1][..], &entry(b"a", 9)].concat(), "outside 2..9"),
             ([&[1][..], &entry(b"a", 2), &[7]].concat(), "left over"),
-            ([&[2][..], &entry(b"a", 2), &entry(b"a", 3)].concat(), "not above"),
-            ([&[2][..], &entry(b"b", 2), &entry(b"a", 3)].concat(), "not above"),
+            (
+                [&[2][..], &entry(b"a", 2), &entry(b"a", 3)].concat(),
+                "not above",
+            ),
+            (
+                [&[2][..], &entry(b"b", 2), &entry(b"a", 3)].concat(),
+                "not above",
+            ),
         ];
         for (bytes, expected) in cases {
             let error = NamedList::decode(&bytes, 9).unwrap_err();

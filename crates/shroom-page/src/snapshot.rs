@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::U32;
 
 use crate::map::{self, Entries, Entry, MapShape};
@@ -59,14 +60,16 @@ impl Snapshot {
         self.base.physical_pages
     }
 
-    /// Root hash of the page map: authenticates every page of this state (format §3).
+    /// Hash of the roots and of the page map's root: authenticates every page of this state, and what the layers above keep
+    /// in the superblock (format §3).
     pub fn page_root(&self) -> [u8; 32] {
         let base = &self.base;
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"shroom page root 1");
+        hasher.update(b"shroom page root 2");
         hasher.update(&[base.shape.height]);
         hasher.update(&base.logical_pages.to_le_bytes());
         hasher.update(&(base.root_physical.len() as u32).to_le_bytes());
+        hasher.update(base.roots.as_bytes());
         for physical in &base.root_physical {
             hasher.update(&physical.get().to_le_bytes());
         }

@@ -178,14 +178,18 @@ impl PageStore {
         Self::create(Arc::new(MemoryStorage::new()), page_size)
     }
 
-    /// Whether a storage holds nothing yet: it is empty, or a creation was interrupted before it was durable.
+    /// Whether a storage holds nothing yet: it is empty, or the creation of a store of this page size was interrupted before
+    /// it was durable. A store that ever held a page is longer, so that not even zeros over all of it look like this.
     ///
     /// # Errors
     /// I/O errors.
-    pub fn is_blank(storage: &dyn Storage) -> Result<bool> {
+    pub fn is_blank(storage: &dyn Storage, page_size: PageSize) -> Result<bool> {
         const SECTOR: usize = 512;
         let len = storage.len().map_err(PageError::io("length", 0))?;
-        if len > 2 << 16 {
+        if len == 0 {
+            return Ok(true);
+        }
+        if len != 2 << page_size.shift() {
             return Ok(false);
         }
         let mut bytes = vec![0; len as usize];
@@ -193,19 +197,13 @@ impl PageStore {
             .read_at(0, &mut bytes)
             .map_err(PageError::io("read", 0))?;
         // A torn creation consists of sectors that are zero or as a creation writes them.
-        let torn_from = |size: PageSize| {
-            let mut fresh = vec![0; 2 * size.bytes()];
-            let superblock = empty_superblock(size).encode();
-            for slot in fresh.chunks_exact_mut(size.bytes()) {
-                slot[..superblock.len()].copy_from_slice(&superblock);
-            }
-            let sectors = bytes.chunks(SECTOR).zip(fresh.chunks(SECTOR));
-            bytes.len() <= fresh.len()
-                && sectors
-                    .clone()
-                    .all(|(is, made)| is == &made[..is.len()] || is.iter().all(|&byte| byte == 0))
-        };
-        if !PageSize::all().any(torn_from) {
+        let mut fresh = vec![0; bytes.len()];
+        let superblock = empty_superblock(page_size).encode();
+        for slot in fresh.chunks_exact_mut(page_size.bytes()) {
+            slot[..superblock.len()].copy_from_slice(&superblock);
+        }
+        let mut sectors = bytes.chunks(SECTOR).zip(fresh.chunks(SECTOR));
+        if !sectors.all(|(is, made)| is == made || is.iter().all(|&byte| byte == 0)) {
             return Ok(false);
         }
         match recovery::choose_superblock(storage) {
@@ -464,7 +462,7 @@ fn mend_slots(storage: &dyn Storage, superblock: &Superblock) -> Result<()> {
 }
 
 /// A disk without space is told from one that fails.
-fn grow_error(from: u64, to: u64) -> impl FnOnce(std::io::Error) -> PageError {
+pub(crate) fn grow_error(from: u64, to: u64) -> impl FnOnce(std::io::Error) -> PageError {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     move |source| match source.kind() {
         StorageFull | QuotaExceeded | FileTooLarge => PageError::Full { from, to, source },

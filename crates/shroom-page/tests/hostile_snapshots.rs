@@ -28,9 +28,15 @@ impl Image {
             let mut txn = store.begin().unwrap();
             for number in 1..=30 {
                 let fresh = name == "a";
-                let page = if fresh { txn.allocate().unwrap() } else { LogicalPage(number) };
+                let page = if fresh {
+                    txn.allocate().unwrap()
+                } else {
+                    LogicalPage(number)
+                };
                 if fresh || number < 5 {
-                    txn.page_mut(page).unwrap().fill(number as u8 ^ name.len() as u8);
+                    txn.page_mut(page)
+                        .unwrap()
+                        .fill(number as u8 ^ name.len() as u8);
                 }
             }
             if !name.is_empty() {
@@ -146,7 +152,11 @@ fn a_malformed_list_is_refused_at_open() {
         (second + 1, vec![b'a'], "not above"),
         (first + 2, beyond.to_le_bytes().into(), "outside 2.."),
         (first + 2, free.to_le_bytes().into(), "which is in use"),
-        (first + 2, sound.bytes[second + 2..second + 6].into(), "in use twice"),
+        (
+            first + 2,
+            sound.bytes[second + 2..second + 6].into(),
+            "in use twice",
+        ),
     ];
     for (at, bytes, expected) in cases {
         let mut image = Image::new();
@@ -176,7 +186,12 @@ fn a_damaged_snapshot_is_refused_when_it_is_opened() {
         (16, vec![200], true, "its sequence"),
         (128, vec![1], true, "a journal"),
         (136, vec![1], true, "a journal"),
-        (112, [4_u32.to_le_bytes(), 1_u32.to_le_bytes()].concat(), true, "a journal"),
+        (
+            112,
+            [4_u32.to_le_bytes(), 1_u32.to_le_bytes()].concat(),
+            true,
+            "a journal",
+        ),
         (76, vec![2], true, "free pages"),
     ];
     for (at, bytes, superblock, expected) in cases {
@@ -187,9 +202,19 @@ fn a_damaged_snapshot_is_refused_when_it_is_opened() {
         let error = detail(store.open_snapshot("a").unwrap_err());
         let size = at == 10 && error.contains("shorter than");
         assert!(error.contains(expected) || size, "{error}, not {expected}");
-        assert!(store.open_snapshot("b").unwrap().page(LogicalPage(1)).is_ok());
+        assert!(
+            store
+                .open_snapshot("b")
+                .unwrap()
+                .page(LogicalPage(1))
+                .is_ok()
+        );
         let findings = store.verify().unwrap().findings;
-        assert!(findings.iter().any(|finding| finding.to_string().contains("named snapshot")));
+        assert!(
+            findings
+                .iter()
+                .any(|finding| finding.to_string().contains("named snapshot"))
+        );
         let mut txn = store.begin().unwrap();
         txn.page_mut(LogicalPage(1)).unwrap().fill(7);
         // What it reaches is not known, so nothing may be freed.
@@ -241,7 +266,9 @@ fn exercise(image: &Image) {
     let Ok(store) = image.open() else { return };
     let live = store.snapshot();
     for name in ["a", "b"] {
-        let Ok(opened) = store.open_snapshot(name) else { continue };
+        let Ok(opened) = store.open_snapshot(name) else {
+            continue;
+        };
         for number in 0..opened.logical_pages().min(100) {
             let _ = opened.page(LogicalPage(number));
         }

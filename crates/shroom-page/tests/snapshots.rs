@@ -291,7 +291,9 @@ fn snapshots_behave_like_copies() {
     for seed in 0..60 {
         let mut world = World::new(Arc::new(MemoryStorage::new()), seed);
         for _ in 0..60 {
-            world.step().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            world
+                .step()
+                .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
             world.check();
             if world.random.below(10) == 0 {
                 world.reopen();
@@ -367,7 +369,9 @@ fn a_crash_at_any_event_leaves_a_state_and_its_snapshots() {
         for _ in 0..24 {
             let before = storage.events();
             world.step().unwrap();
-            history.0.push((before, storage.events(), world.model.clone()));
+            history
+                .0
+                .push((before, storage.events(), world.model.clone()));
         }
         let mut random = Random(seed);
         for events in first..=storage.events() {
@@ -502,7 +506,10 @@ fn a_difference_is_found_without_reading_what_is_shared() {
     txn.commit(roots(2)).unwrap();
     let after = store.snapshot();
     let mut differences = diff_pages(&before, &after).unwrap();
-    let found: Vec<_> = differences.by_ref().map(|page| page.unwrap().logical()).collect();
+    let found: Vec<_> = differences
+        .by_ref()
+        .map(|page| page.unwrap().logical())
+        .collect();
     let found: Vec<u32> = found.into_iter().flatten().map(|page| page.0).collect();
     assert_eq!(found, [5, 6, 19_000]);
     // Two paths of 3 or 4 pages in each of two maps.
@@ -519,7 +526,10 @@ fn errors_are_specific_and_change_nothing() {
     let absent = txn.delete_snapshot("two");
     assert!(matches!(absent, Err(PageError::NoSuchSnapshot { name }) if name == "two"));
     for name in ["", "a\tb", &"n".repeat(256)] {
-        assert!(matches!(txn.save_snapshot(name), Err(PageError::Misuse { .. })));
+        assert!(matches!(
+            txn.save_snapshot(name),
+            Err(PageError::Misuse { .. })
+        ));
     }
     txn.save_snapshot(&"n".repeat(255)).unwrap();
     assert!(txn.save_snapshot(&"n".repeat(255)).is_err());

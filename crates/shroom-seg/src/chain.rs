@@ -1,6 +1,6 @@
 //! Reading segments and chains of segments (format §5).
 //!
-//! * C1 Only the last segment of a chain may be empty, and only it has slack: at most 3 zero bytes.
+//! * C1 Only a segment that is a whole chain may be empty, and only the last of a chain has slack: at most 3 zero bytes.
 //! * C2 A walk ends: it takes at most as many segments as the store has room for.
 //!
 //! Absent on purpose: writes nothing, and does not know what the bytes mean.

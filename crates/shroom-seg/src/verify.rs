@@ -4,7 +4,7 @@
 //! * V2 The live segments are exactly the referenced ones, each referenced once, and those that stand alone have no link.
 //! * V3 Every allocated logical page is exactly one of: storage page, index page, extent page, page of the layer above.
 //! * V4 The index has the class of every page, and the root the totals.
-//! * V5 All blobs together are walked through no more bytes and extent pages than the store has, whatever they say.
+//! * V5 All blobs together are walked through at most twice the bytes and extent pages that the store has, whatever they say.
 //!
 //! Absent on purpose: repairs nothing. Damage is collected, not returned as an error; the system's errors are returned.
 
@@ -94,16 +94,17 @@ impl References {
     /// A blob: its chain's segments and its extents' pages. Reads the whole chain, and the padding of the extents.
     ///
     /// # Errors
-    /// Corruption, when the blob is not one of `length` bytes, or when it and the blobs before it are larger than the
-    /// store; then nothing of it is added.
+    /// Corruption, when the blob is not one of `length` bytes, or when it and the blobs before it are larger than two
+    /// such stores; then nothing of it is added.
     pub fn add_blob<R: PageRead>(
         &mut self,
         pages: &R,
         head: SegmentAddr,
         length: u64,
     ) -> Result<()> {
-        // No two blobs share a segment: so all together are not larger than the store, and hostile ones cost no more.
-        let budget = store_bytes(pages).saturating_sub(self.walked_bytes);
+        // No two blobs share a byte, so all together are not larger than the store. Hostile ones may cost twice as much: one
+        // blob that is named twice is still a finding of its own.
+        let budget = (2 * store_bytes(pages)).saturating_sub(self.walked_bytes);
         let (walked, ended) = chain::walk(pages, head, budget);
         self.walked_bytes = self.walked_bytes.saturating_add(walked);
         ended?;
@@ -116,7 +117,7 @@ impl References {
         let of_extents = blob.extents.iter().map(|extent| u64::from(extent.pages));
         let extent_pages = of_extents.fold(self.extent_pages, |sum, pages| sum + pages);
         let limit = u64::from(pages.logical_pages());
-        if extent_pages > limit {
+        if extent_pages > 2 * limit {
             return Err(SegError::Blob {
                 addr: head,
                 detail: format!(

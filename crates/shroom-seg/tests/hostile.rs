@@ -256,7 +256,7 @@ fn a_chain_inside_one_page_is_read() {
 /// A chain of segments of one page, each of two zero bytes of data: every one of them could be the head of a blob.
 fn beads(bytes: &mut [u8]) -> Vec<u16> {
     let size = 6;
-    let offsets: Vec<u16> = (8..bytes.len() as u16 - size)
+    let offsets: Vec<u16> = (8..bytes.len() as u16 - size - 4)
         .step_by(size.into())
         .collect();
     bytes.fill(0);
@@ -294,7 +294,7 @@ fn blobs_that_share_their_segments_are_not_walked_without_end() {
             }
         }
     });
-    // The store has two pages' worth of bytes, and the first of these blobs takes one: of the others, few fit beside it.
+    // The store has two pages' worth of bytes, and the first of these blobs takes one: twice that holds few of the others.
     assert!((1..8).contains(&added.count()));
     let report = verify(&txn, &[0; 64], &references).unwrap();
     assert!(report.findings.len() < 3 * offsets.len());
@@ -309,11 +309,19 @@ fn blobs_that_share_their_extents_are_refused() {
     let descriptor = segment(segments.pages(), blob).unwrap().to_vec();
     let twin = segments.allocate(&descriptor).unwrap();
     let mut references = References::new();
-    references.add_blob(segments.pages(), blob, 51_200).unwrap();
+    for head in [blob, twin] {
+        references.add_blob(segments.pages(), head, 51_200).unwrap();
+    }
+    // What two name is a finding; what more do is not even noted.
+    let third = segments.allocate(&descriptor).unwrap();
     let error = references
-        .add_blob(segments.pages(), twin, 51_200)
+        .add_blob(segments.pages(), third, 51_200)
         .unwrap_err();
     assert!(error.is_corruption(), "{error}");
+    let report = verify(segments.pages(), &[0; 64], &references).unwrap();
+    let shared = report.findings.iter();
+    let shared = shared.filter(|finding| finding.text.contains("extent page and as extent page"));
+    assert_eq!(shared.count(), 100);
 }
 
 #[test]
@@ -351,4 +359,24 @@ fn an_empty_segment_with_a_link_is_found() {
     let at = usize::from(linked.offset);
     bytes[at + 2..at + 4].copy_from_slice(&other.offset.to_le_bytes());
     assert!(shroom_seg::live_segments(linked.page, txn.page(linked.page).unwrap()).is_none());
+}
+
+/// Found by fuzzing the format's description against the reader: the format did not say that no writer makes this.
+#[test]
+fn a_chain_whose_last_segment_is_empty_is_refused() {
+    let store = PageStore::in_memory(PageSize::new(512).unwrap()).unwrap();
+    let mut txn = store.begin().unwrap();
+    let mut segments = SegmentTxn::open(&mut txn, &[0; 64]).unwrap();
+    let head = segments.allocate(&[0, 0, b'a', b'b', b'c']).unwrap();
+    let last = segments.allocate(&[]).unwrap();
+    segments.finish().unwrap();
+    assert_eq!(blob_to_vec(&txn, head, 3).unwrap(), b"abc");
+    let bytes = txn.page_mut(head.page).unwrap();
+    let link = usize::from(head.offset) + 2 + 5;
+    bytes[link..link + 2].copy_from_slice(&last.offset.to_le_bytes());
+    for length in 0..8 {
+        let error = blob_to_vec(&txn, head, length).unwrap_err();
+        assert!(error.is_corruption(), "{length}: {error}");
+        assert!(References::new().add_blob(&txn, head, length).is_err());
+    }
 }

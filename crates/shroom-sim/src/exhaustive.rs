@@ -20,11 +20,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use shroom::storage::MemoryStorage;
 use shroom::storage::faulty::{CrashPlan, FaultyStorage, Torn};
 use shroom::{Db, Options};
-use shroom_page::PageStore;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::{
-    Change, History, Model, Op, Random, findings, findings_after_crash, fingerprint, perform, run,
+    Change, History, Model, Op, Random, findings, findings_after_crash, fingerprint, is_blank,
+    perform, run,
 };
 
 /// At most this many unsynced changes are kept and lost in every combination; of more, in some.
@@ -467,7 +467,7 @@ impl Search<'_> {
 
     fn read(&self, image: &[u8]) -> Result<u64, String> {
         let storage = Arc::new(MemoryStorage::from_bytes(image.to_vec()));
-        if PageStore::is_blank(&*storage).map_err(|error| error.to_string())? {
+        if is_blank(&*storage).map_err(|error| error.to_string())? {
             return Ok(Model::default().fingerprint());
         }
         self.read_storage(storage, findings_after_crash)

@@ -17,8 +17,8 @@ mod workload;
 pub use choices::Choices;
 pub use history::{History, crash_images};
 pub use model::{
-    Change, Model, Op, Outcome, assert_sound, findings, findings_after_crash, fingerprint, perform,
-    run,
+    Change, Model, Op, Outcome, assert_sound, findings, findings_after_crash, fingerprint,
+    is_blank, perform, run,
 };
 pub use random::Random;
 pub use workload::Workload;

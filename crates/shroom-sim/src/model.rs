@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
+use shroom::storage::Storage;
 use shroom::{Db, Finding, Result};
+use shroom_page::{PageError, PageSize, PageStore};
 use xxhash_rust::xxh3::Xxh3;
 
 /// One change of a batch.
@@ -230,6 +232,19 @@ pub fn findings_after_crash(db: &Db) -> Result<Vec<String>> {
         .filter(|finding| slots > 1 || !of_a_slot(finding))
         .map(ToString::to_string)
         .collect())
+}
+
+/// Whether a storage holds nothing yet, whatever page size it was to have ([`PageStore::is_blank`]).
+///
+/// # Errors
+/// I/O errors.
+pub fn is_blank(storage: &dyn Storage) -> Result<bool, PageError> {
+    for page_size in PageSize::all() {
+        if PageStore::is_blank(storage, page_size)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Fails with what `verify` finds wrong; a superblock slot that a crash left half written is not.

@@ -10,10 +10,11 @@
 use shroom_page::{LogicalPage, PageRead};
 use shroom_seg::{SegmentAddr, SegmentTxn};
 
+use crate::edge::{RightEdge, WriteNode};
 use crate::lookup::{open_pack, pack_error};
-use crate::merge::directory::{check_height, read_entries};
+use crate::merge::directory::read_entries;
 use crate::merge::{Stream, Totals, checked_token};
-use crate::node::{Entry, NodeShape, encode};
+use crate::node::{Entry, encode};
 use crate::pack::{PackShape, blob_reference};
 use crate::{Result, TokenError, TokenId, TokenRoot, inline_len_max};
 
@@ -40,8 +41,7 @@ pub fn bulk_append<T: AsRef<[u8]>>(
 
 struct Bulk<'m, 't, 's> {
     segments: &'m mut SegmentTxn<'t, 's>,
-    /// The right edge, leaf first.
-    edge: Vec<Edge>,
+    edge: RightEdge,
     /// Tokens of the last pack.
     stream: Stream,
     shape: PackShape,
@@ -52,31 +52,38 @@ struct Bulk<'m, 't, 's> {
     encoded: Vec<u8>,
 }
 
-/// The last directory page of a level, without the entry that is being built below it.
-#[derive(Default)]
-struct Edge {
-    page: Option<LogicalPage>,
-    entries: Vec<Entry>,
-    shape: NodeShape,
+impl WriteNode for SegmentTxn<'_, '_> {
+    fn write_node(
+        &mut self,
+        page: Option<LogicalPage>,
+        entries: &[Entry],
+        level: u8,
+    ) -> Result<LogicalPage> {
+        let page = match page {
+            Some(page) => page,
+            None => self.pages_mut().allocate()?,
+        };
+        encode(entries, level, self.pages_mut().page_mut(page)?);
+        Ok(page)
+    }
+
+    fn drop_node(&mut self, page: LogicalPage) -> Result<()> {
+        Ok(self.pages_mut().free(page)?)
+    }
 }
 
 impl<'m, 't, 's> Bulk<'m, 't, 's> {
     fn open(segments: &'m mut SegmentTxn<'t, 's>, root: &TokenRoot) -> Result<Self> {
-        let mut edge = Vec::new();
+        let mut edge = RightEdge::new(segments.pages().page_size().bytes());
         let (mut addr, mut key) = (root.addr, None);
         for level in (0..root.height.saturating_sub(1)).rev() {
-            let page = Some(addr.page);
-            let mut entries = read_entries(segments, addr.page, level, key)?;
+            let page = addr.page;
+            let mut entries = read_entries(segments, page, level, key)?;
             if let Some(last) = entries.pop() {
                 (addr, key) = (last.addr, Some(last.id));
             }
-            edge.push(Edge {
-                page,
-                shape: NodeShape::of(&entries),
-                entries,
-            });
+            edge.push_below(page, entries);
         }
-        edge.reverse();
         let mut bulk = Self {
             segments,
             edge,
@@ -147,71 +154,15 @@ impl<'m, 't, 's> Bulk<'m, 't, 's> {
             None => self.segments.allocate(&self.encoded)?,
         };
         self.stream.clear();
-        self.add_entry(0, Entry { id, addr })
-    }
-
-    /// Adds an entry at the right edge; a full page is written first, and named one level up.
-    fn add_entry(&mut self, level: usize, entry: Entry) -> Result<()> {
-        let page_size = self.segments.pages().page_size().bytes();
-        if level == self.edge.len() {
-            check_height(level as u8)?;
-            self.edge.push(Edge::default());
-        }
-        if let Some(edge) = self.edge.get_mut(level) {
-            let shape = edge.shape.with(entry);
-            if shape.fits(page_size) {
-                edge.shape = shape;
-                edge.entries.push(entry);
-                return Ok(());
-            }
-        }
-        let full = self.write_edge(level)?;
-        self.edge[level] = Edge {
-            page: None,
-            entries: vec![entry],
-            shape: NodeShape::default().with(entry),
-        };
-        self.add_entry(level + 1, full)
-    }
-
-    /// Writes the last page of a level: the entry that names it.
-    fn write_edge(&mut self, level: usize) -> Result<Entry> {
-        let edge = &self.edge[level];
-        let page = match edge.page {
-            Some(page) => page,
-            None => self.segments.pages_mut().allocate()?,
-        };
-        encode(
-            &edge.entries,
-            level as u8,
-            self.segments.pages_mut().page_mut(page)?,
-        );
-        Ok(Entry::page(edge.entries[0].id, page))
+        self.edge.add(0, Entry { id, addr }, self.segments)
     }
 
     fn finish(mut self) -> Result<TokenRoot> {
         self.write_pack()?;
-        let mut level = 0;
-        let (height, addr) = loop {
-            let top = level + 1 == self.edge.len();
-            let edge = &self.edge[level];
-            if let ([only], true) = (edge.entries.as_slice(), top) {
-                let only = *only;
-                if let Some(page) = edge.page {
-                    self.segments.pages_mut().free(page)?;
-                }
-                break (level + 1, only.addr);
-            }
-            let entry = self.write_edge(level)?;
-            if top {
-                break (level + 2, entry.addr);
-            }
-            self.add_entry(level + 1, entry)?;
-            level += 1;
-        };
+        let (height, addr) = self.edge.finish(self.segments)?;
         let Totals { tokens, payload } = self.totals;
         Ok(TokenRoot {
-            height: height as u8,
+            height,
             addr,
             tokens,
             payload,

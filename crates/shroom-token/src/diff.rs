@@ -45,7 +45,10 @@ impl Changes {
         };
         let mut segments = places.segments.iter();
         Ok(segments.any(|segment| touches(segment.page, 1))
-            || places.extents.iter().any(|&(first, count)| touches(first, count)))
+            || places
+                .extents
+                .iter()
+                .any(|&(first, count)| touches(first, count)))
     }
 }
 
@@ -54,10 +57,7 @@ impl Changes {
 ///
 /// # Errors
 /// Corruption of the pages read; states with pages of different sizes.
-pub fn changes(
-    before: (&Snapshot, &TokenRoot),
-    after: (&Snapshot, &TokenRoot),
-) -> Result<Changes> {
+pub fn changes(before: (&Snapshot, &TokenRoot), after: (&Snapshot, &TokenRoot)) -> Result<Changes> {
     let mut changes = Changes::default();
     let mut differences = diff_pages(before.0, after.0)?;
     for difference in differences.by_ref() {
@@ -88,6 +88,12 @@ pub fn changes(
     Ok(changes)
 }
 
+/// First page and number of pages of each extent.
+type Extents = BTreeSet<(LogicalPage, u32)>;
+
+/// A segment, and the pack that it is.
+type Content<'p> = (LiveSegment<'p>, Option<Pack<'p>>);
+
 /// One of the two states.
 #[derive(Clone, Copy)]
 struct Side<'p> {
@@ -96,17 +102,27 @@ struct Side<'p> {
 }
 
 impl<'p> Side<'p> {
-    /// The segments of a page, when it looks like a storage page.
-    fn segments(&self, page: LogicalPage) -> Result<Option<Vec<LiveSegment<'p>>>> {
+    /// The segments of a page, when it looks like a storage page; with the packs that they are.
+    fn contents(&self, page: LogicalPage) -> Result<Option<Vec<Content<'p>>>> {
         if !self.pages.is_allocated(page)? {
             return Ok(None);
         }
-        Ok(live_segments(page, self.pages.page(page)?))
+        let Some(segments) = live_segments(page, self.pages.page(page)?) else {
+            return Ok(None);
+        };
+        let contents = segments.into_iter().map(|segment| {
+            let pack = self.pack(&segment)?;
+            Ok((segment, pack))
+        });
+        contents.collect::<Result<_>>().map(Some)
     }
 
     /// The pack that a segment is, when the directory says so.
     fn pack(&self, segment: &LiveSegment<'p>) -> Result<Option<Pack<'p>>> {
-        let Some(pack) = Pack::parse(segment.data).ok().filter(|_| segment.link.is_none()) else {
+        let Some(pack) = Pack::parse(segment.data)
+            .ok()
+            .filter(|_| segment.link.is_none())
+        else {
             return Ok(None);
         };
         let place = locate(self.pages, self.root, pack.first_id())?;
@@ -164,46 +180,59 @@ struct Search<'p> {
 impl<'p> Search<'p> {
     /// Compares a page that differs.
     fn page(&mut self, page: LogicalPage) -> Result<()> {
-        let segments = [self.sides[0].segments(page)?, self.sides[1].segments(page)?];
+        let before = self.sides[0].contents(page)?;
+        let after = self.sides[1].contents(page)?;
+        let sides = [before.as_deref(), after.as_deref()];
+        // On one side it is a storage page for certain. Should it be a raw page on the other, then the description of that
+        // blob differs, elsewhere; so a segment that is the same on both sides is what it was.
+        let is_storage = sides
+            .iter()
+            .flatten()
+            .copied()
+            .flatten()
+            .any(|(_, pack)| pack.is_some());
         for side in 0..2 {
-            let here = self.sides[side];
-            let Some(own) = &segments[side] else {
-                if here.pages.is_allocated(page)? {
-                    self.doubts.push(Doubt { side, page, segments: Vec::new() });
+            let Some(own) = sides[side] else {
+                if self.sides[side].pages.is_allocated(page)? {
+                    self.doubt(side, page, Vec::new());
                 }
                 continue;
             };
-            let others = segments[1 - side].as_deref().unwrap_or_default();
+            let others = sides[1 - side].unwrap_or_default();
             let mut unknown = Vec::new();
-            let mut has_pack = false;
-            for segment in own {
+            for (segment, pack) in own {
                 // In order of addresses, on both sides.
-                let other = others.binary_search_by_key(&segment.addr.offset, |other| other.addr.offset);
-                let other = other.ok().map(|at| &others[at]);
-                let same = other.filter(|other| *other == segment);
-                let Some(pack) = here.pack(segment)? else {
-                    unknown.push((segment.addr, same.is_some()));
-                    continue;
-                };
-                has_pack = true;
-                let named = match same {
-                    Some(other) => self.sides[1 - side].pack(other)?.is_some(),
-                    None => false,
-                };
-                if !named {
-                    let last = pack.id(pack.len() - 1);
-                    self.ranges.push((pack.first_id().0, last.0));
-                    self.packs.push((side, pack));
+                let at = others
+                    .binary_search_by_key(&segment.addr.offset, |(other, _)| other.addr.offset);
+                let same = at
+                    .ok()
+                    .map(|at| &others[at])
+                    .filter(|(other, _)| other == segment);
+                match pack {
+                    // The directories of both sides name it, with the same bytes.
+                    Some(_) if same.is_some_and(|(_, other)| other.is_some()) => {}
+                    Some(pack) => {
+                        let last = pack.id(pack.len() - 1);
+                        self.ranges.push((pack.first_id().0, last.0));
+                        self.packs.push((side, *pack));
+                    }
+                    None if is_storage && same.is_some() => {}
+                    None => unknown.push(segment.addr),
                 }
             }
-            // Without a pack it may be no storage page at all.
-            unknown.retain(|&(_, same)| !(same && has_pack));
-            if !has_pack || !unknown.is_empty() {
-                let segments = unknown.into_iter().map(|(addr, _)| addr).collect();
-                self.doubts.push(Doubt { side, page, segments });
+            if !is_storage || !unknown.is_empty() {
+                self.doubt(side, page, unknown);
             }
         }
         Ok(())
+    }
+
+    fn doubt(&mut self, side: usize, page: LogicalPage, segments: Vec<SegmentAddr>) {
+        self.doubts.push(Doubt {
+            side,
+            page,
+            segments,
+        });
     }
 
     /// The pages that neither the directory, nor the free-space index, nor a blob of a differing pack accounts for.
@@ -237,8 +266,8 @@ impl<'p> Search<'p> {
     }
 
     /// The segments and extents of the blobs of the differing packs of a side.
-    fn blobs(&self, side: usize) -> Result<(HashSet<SegmentAddr>, BTreeSet<(LogicalPage, u32)>)> {
-        let (mut segments, mut extents) = (HashSet::new(), BTreeSet::new());
+    fn blobs(&self, side: usize) -> Result<(HashSet<SegmentAddr>, Extents)> {
+        let (mut segments, mut extents) = (HashSet::new(), Extents::new());
         let packs = self.packs.iter().filter(|(of, _)| *of == side);
         for (_, pack) in packs {
             for index in 0..pack.len() {
@@ -291,7 +320,14 @@ fn merged(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
 mod tests {
     #[test]
     fn ranges_that_touch_are_joined() {
-        let ranges = vec![(7, 9), (1, 2), (3, 3), (8, 20), (u64::MAX, u64::MAX), (30, 40)];
+        let ranges = vec![
+            (7, 9),
+            (1, 2),
+            (3, 3),
+            (8, 20),
+            (u64::MAX, u64::MAX),
+            (30, 40),
+        ];
         let expected = [(1, 3), (7, 20), (30, 40), (u64::MAX, u64::MAX)];
         assert_eq!(super::merged(ranges), expected);
     }

@@ -45,8 +45,10 @@
 #![forbid(unsafe_code)]
 
 mod bulk;
+mod canonical;
 mod column;
 mod diff;
+mod edge;
 mod edit;
 mod error;
 mod hint;
@@ -63,6 +65,7 @@ mod stats;
 mod verify;
 
 pub use bulk::bulk_append;
+pub use canonical::CanonicalImage;
 pub use diff::{Changes, changes};
 pub use edit::{Bytes, Edit};
 pub use error::{Result, TokenError};

@@ -360,11 +360,121 @@ fn large(dir: &Path) -> Outcome {
     Ok(())
 }
 
+/// Named snapshots of a million tokens: saving, deleting, and what differs after 1 % has changed.
+fn snapshots(dir: &Path) -> Outcome {
+    let ids: Vec<u64> = (0..TOKENS).collect();
+    for (name, first, step) in [("1 % in a row", 500_000, 1), ("1 % spread evenly", 0, 100)] {
+        let path = dir.join(format!("snapshots-{step}.shroom"));
+        load_16(&path, &ids)?;
+        let db = Db::open(&path)?;
+        let mut saves = Vec::new();
+        for round in 0..21 {
+            let start = Instant::now();
+            db.save_snapshot(&format!("empty {round}"))?;
+            saves.push(start.elapsed().as_micros());
+        }
+        saves.sort_unstable();
+        let start = Instant::now();
+        for index in 0..TOKENS / 100 {
+            db.put(first + index * step, &[7; 16])?;
+        }
+        db.save_snapshot("changed")?;
+        let changed = start.elapsed();
+        let start = Instant::now();
+        let mut diff = db.diff("empty 0", "changed")?;
+        let count = diff.by_ref().filter(|change| change.is_ok()).count();
+        let compared = start.elapsed();
+        assert_eq!(count as u64, TOKENS / 100);
+        let pages = diff.pages_compared();
+        drop(diff);
+        let mut deletes = Vec::new();
+        for round in 0..20 {
+            let start = Instant::now();
+            db.delete_snapshot(&format!("empty {round}"))?;
+            deletes.push(start.elapsed().as_micros());
+        }
+        deletes.sort_unstable();
+        let own = db.snapshot_bytes("empty 20")?;
+        let start = Instant::now();
+        db.delete_snapshot("empty 20")?;
+        let last = start.elapsed();
+        let start = Instant::now();
+        db.restore("changed")?;
+        let restored = start.elapsed();
+        let file_pages = file_len(&path)? / 4096;
+        println!(
+            "snapshots, {TOKENS} tokens of 16 bytes, {name} changed: save {} us (max {}), change and save {:.1} ms; diff {:.2} ms, {pages} pages of both states compared, of {file_pages} in the file; delete one whose pages are shared {} us (max {}), delete the last of the old state, {own} bytes its own, {:.2} ms; restore {:.2} ms",
+            saves[10],
+            saves[20],
+            changed.as_secs_f64() * 1e3,
+            compared.as_secs_f64() * 1e3,
+            deletes[10],
+            deletes[19],
+            last.as_secs_f64() * 1e3,
+            restored.as_secs_f64() * 1e3,
+        );
+        db.close()?;
+    }
+    Ok(())
+}
+
+/// Compaction into a new file: its size and its speed. Each set of tokens is written in random order first.
+fn compact(dir: &Path) -> Outcome {
+    type Length = fn(&mut Random) -> usize;
+    let dense: Vec<u64> = (0..TOKENS).collect();
+    let sets: [(&str, Vec<u64>, Length, &str); 4] = [
+        ("16 bytes, dense ids", dense.clone(), |_| 16, "at most 17.2 in all"),
+        ("16 bytes, random ids", random_ids(), |_| 16, "at most 23.5 in all"),
+        ("8 to 512 bytes, dense ids", dense, Random::length, "at most 6 over"),
+        ("8 to 512 bytes, random ids", random_ids(), Random::length, "7 bytes of id among them"),
+    ];
+    for (set, (name, mut ids, length, limit)) in sets.into_iter().enumerate() {
+        let path = dir.join(format!("compact-{set}.shroom"));
+        let new = dir.join(format!("compacted-{set}.shroom"));
+        let mut random = Random(17);
+        for index in (1..ids.len()).rev() {
+            ids.swap(index, random.below(index as u64 + 1) as usize);
+        }
+        let db = Db::create(&path)?;
+        let mut bytes = Vec::new();
+        for chunk in ids.chunks(1000) {
+            let mut batch = db.batch();
+            for &id in chunk {
+                let mut token = Random(id);
+                let len = length(&mut token);
+                token.fill(&mut bytes, len);
+                batch.put(id, &bytes);
+            }
+            batch.commit()?;
+        }
+        db.checkpoint()?;
+        let start = Instant::now();
+        let made = db.compact_into(&new)?;
+        let compacted = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        let hash = db.file_hash()?;
+        let hashed = start.elapsed().as_secs_f64();
+        assert_eq!(*blake3::hash(&std::fs::read(&new)?).as_bytes(), hash);
+        let file = made.file_bytes as f64;
+        println!(
+            "compact, {TOKENS} tokens of {name}: from {:.1} MB while open to {:.1} MB, {:.2} B a token, {:.2} over the payload ({limit}); {:.0} MB/s, hash of it without writing {:.0} MB/s",
+            file_len(&path)? as f64 / 1e6,
+            file / 1e6,
+            file / TOKENS as f64,
+            (file - made.payload_bytes as f64) / TOKENS as f64,
+            file / 1e6 / compacted,
+            file / 1e6 / hashed,
+        );
+        db.close()?;
+    }
+    Ok(())
+}
+
 fn main() -> Outcome {
     let dir = tempfile::tempdir_in(std::env::var_os("SHROOM_DIR").unwrap_or_else(|| ".".into()))?;
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     type Part = (&'static str, fn(&Path) -> Outcome);
-    let parts: [Part; 7] = [
+    let parts: [Part; 9] = [
         ("sizes", sizes),
         ("churn", churn),
         ("gets", gets),
@@ -372,6 +482,8 @@ fn main() -> Outcome {
         ("durable", durable),
         ("open", open),
         ("large", large),
+        ("snapshots", snapshots),
+        ("compact", compact),
     ];
     for (name, part) in parts {
         if wanted.is_empty() || wanted.iter().any(|want| want == name) {

@@ -101,7 +101,12 @@ impl Diff {
         let changes = changes((&old.0, &old.1), (&new.0, &new.1))?;
         let mut ranges = changes.ranges.clone();
         // What is not in the pages yet may be in either state alone.
-        ranges.extend(before.changed_ids().chain(after.changed_ids()).map(|id| (id, id)));
+        ranges.extend(
+            before
+                .changed_ids()
+                .chain(after.changed_ids())
+                .map(|id| (id, id)),
+        );
         ranges.sort_unstable();
         ranges.dedup_by(|next, last| {
             let joins = next.0 <= last.1;
@@ -139,8 +144,16 @@ impl Diff {
                 self.walk = None;
                 continue;
             };
-            let old = if ids.0 == Some(id) { before.advance()? } else { None };
-            let new = if ids.1 == Some(id) { after.advance()? } else { None };
+            let old = if ids.0 == Some(id) {
+                before.advance()?
+            } else {
+                None
+            };
+            let new = if ids.1 == Some(id) {
+                after.advance()?
+            } else {
+                None
+            };
             match (old, new) {
                 (Some((_, old)), Some((_, new))) => {
                     if !self.is_same(id, &old, &new)? {
@@ -195,7 +208,9 @@ impl Diff {
         let mut buffers = [Vec::new(), Vec::new()];
         for offset in (0..length).step_by(COMPARED_BYTES as usize) {
             let len = (length - offset).min(COMPARED_BYTES) as usize;
-            for (buffer, (pages, head)) in buffers.iter_mut().zip([(old, old_head), (new, new_head)]) {
+            for (buffer, (pages, head)) in
+                buffers.iter_mut().zip([(old, old_head), (new, new_head)])
+            {
                 buffer.resize(len, 0);
                 blob_read(pages, head, length, offset, buffer)?;
             }

@@ -138,6 +138,7 @@ impl Core {
             return self.drain_now(writer, drain);
         };
         writer.draining = Draining::Running;
+        let before = writer.thread.take();
         let work = move || {
             // Held to the end: taking it down takes a while, and a writer may be waiting.
             let frozen = core.state.load().frozen.clone();
@@ -156,11 +157,12 @@ impl Core {
             core.drained.notify_all();
             drop(writer);
             drop(frozen);
+            // It may still be taking its own down, with a hold on the storage. Whoever closes waits for the last thread only.
+            if let Some(before) = before {
+                drop(before.join());
+            }
         };
-        match Builder::new()
-            .name("shroom-checkpoint".into())
-            .spawn(work)
-        {
+        match Builder::new().name("shroom-checkpoint".into()).spawn(work) {
             Ok(thread) => {
                 writer.thread = Some(thread);
                 Ok(())

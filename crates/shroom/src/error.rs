@@ -66,6 +66,9 @@ pub enum Error {
     /// The background checkpoint failed; reading goes on, and a write tries it again where that can help.
     #[error("the checkpoint failed: {0}")]
     Checkpoint(Arc<Error>),
+    /// Work was stopped by whoever was told of its progress.
+    #[error("stopped before it was done")]
+    Stopped,
     /// The database was closed through another handle.
     #[error("the database is closed")]
     Closed,

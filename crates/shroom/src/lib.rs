@@ -36,16 +36,21 @@
 
 mod batch;
 mod bulk;
+mod compact;
+mod content_root;
 mod core;
 mod db;
 mod diff;
+mod digest;
 mod drain;
 mod error;
 mod iter;
+mod lattice;
 mod operation;
 mod options;
 mod overlay;
 mod pace;
+mod pieces;
 mod report;
 mod root;
 mod saved;
@@ -57,8 +62,10 @@ mod sync;
 mod value;
 
 pub use batch::Batch;
+pub use compact::{Compaction, CompactionProgress, OnProgress};
 pub use db::Db;
 pub use diff::{Diff, Difference};
+pub use digest::{ContentRoot, PageRoot};
 pub use error::{Error, ErrorKind, Result};
 pub use iter::{Iter, Keys};
 pub use options::Options;

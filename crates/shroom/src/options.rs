@@ -187,7 +187,7 @@ impl Options {
     fn open_checked(&self, storage: Arc<dyn Storage>) -> Result<Db> {
         let page_size = self.check_options()?;
         let create = (self.create || self.create_new || self.truncate) && !self.read_only;
-        if create && (self.truncate || PageStore::is_blank(&*storage)?) {
+        if create && (self.truncate || PageStore::is_blank(&*storage, page_size)?) {
             drop(PageStore::create(Arc::clone(&storage), page_size)?);
         }
         let options = StoreOptions::new()

@@ -11,6 +11,11 @@ pub(crate) struct ApplicationRoot {
 }
 
 impl ApplicationRoot {
+    /// The root of a canonical image: the tag, and nothing else.
+    pub(crate) fn of_tag(tag: u64) -> Self {
+        Self { tag }
+    }
+
     pub(crate) fn decode(bytes: &[u8; 32]) -> Result<Self> {
         let (tag, reserved) = bytes.split_at(8);
         if reserved.iter().any(|&byte| byte != 0) {

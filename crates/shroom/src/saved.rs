@@ -117,7 +117,8 @@ impl Db {
     /// # Errors
     /// [`NoSuchSnapshot`](Error::NoSuchSnapshot); those of [`Snapshot::diff`].
     pub fn diff(&self, before: &str, after: &str) -> Result<Diff> {
-        self.open_snapshot(before)?.diff(&self.open_snapshot(after)?)
+        self.open_snapshot(before)?
+            .diff(&self.open_snapshot(after)?)
     }
 }
 
@@ -160,7 +161,9 @@ impl Core {
         writer.check_open()?;
         // Its roots must be sound before anything changes.
         Base::new(self.store.open_snapshot(name).map_err(named)?)?;
-        let pages = self.store.restore_snapshot(name, self.mark());
+        // No frame says what it does: those after it must not continue the state before it.
+        let mark = self.mark().skip_one();
+        let pages = self.store.restore_snapshot(name, mark);
         let base = Arc::new(Base::new(pages.map_err(named)?)?);
         writer.forget_ids();
         self.state

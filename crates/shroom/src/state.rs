@@ -9,6 +9,7 @@ use shroom_page::{PageRead, Snapshot};
 use shroom_seg::blob_slice;
 use shroom_token::{PackHint, Stored, TokenId, TokenInfo, TokenRoot};
 
+use crate::digest::ContentRoot;
 use crate::error::Result;
 use crate::overlay::{Change, Grown, Overlay};
 
@@ -35,7 +36,7 @@ impl Base {
 
     /// Where the value of a token lies, as far as that is known without reading a blob.
     #[inline]
-    fn find(&self, id: u64) -> Result<Option<Stored<'_>>> {
+    pub(crate) fn find(&self, id: u64) -> Result<Option<Stored<'_>>> {
         Ok(shroom_token::get_hinted(
             &self.pages,
             &self.root,
@@ -63,6 +64,8 @@ pub(crate) struct State {
     pub(crate) overlay: Overlay,
     /// Tokens in the state, once somebody asked.
     count: OnceLock<u64>,
+    /// Hash of the tokens, once somebody asked.
+    pub(crate) content: OnceLock<ContentRoot>,
 }
 
 impl State {
@@ -72,6 +75,7 @@ impl State {
             frozen,
             overlay,
             count: OnceLock::new(),
+            content: OnceLock::new(),
         }
     }
 
@@ -184,7 +188,10 @@ impl State {
     /// What the base says of a token that no overlay has changed.
     pub(crate) fn stored_below(&self, id: u64) -> Result<Option<Stored<'_>>> {
         if self.overlay.get(id).is_some()
-            || self.frozen.as_ref().is_some_and(|frozen| frozen.get(id).is_some())
+            || self
+                .frozen
+                .as_ref()
+                .is_some_and(|frozen| frozen.get(id).is_some())
         {
             return Ok(None);
         }
@@ -298,7 +305,7 @@ impl State {
     }
 }
 
-fn misplaced(id: u64, length: u64, kept: u64) -> crate::Error {
+pub(crate) fn misplaced(id: u64, length: u64, kept: u64) -> crate::Error {
     let detail = format!("token {id} has {length} bytes, but an append begins at {kept}");
     crate::Error::Journal {
         sequence: 0,

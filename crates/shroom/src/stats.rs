@@ -37,6 +37,9 @@ pub struct Stats {
     pub payload_bytes: u64,
     /// Length of the file, in bytes.
     pub file_bytes: u64,
+    /// Bytes that the file takes on the disk, without the holes of [`Db::punch_holes`](crate::Db::punch_holes); `None` where
+    /// the system does not say.
+    pub allocated_bytes: Option<u64>,
     /// Free bytes in the file: in free pages and in storage pages.
     pub free_bytes: u64,
     /// Share of the storage pages' bytes that is free, 0 to 1.
@@ -89,6 +92,7 @@ impl Stats {
             tokens: state.count()?,
             payload_bytes: state.payload()?,
             file_bytes: store.physical_pages * page_size,
+            allocated_bytes: core.store.allocated_bytes()?,
             free_bytes: counts.free * page_size + seg.free_bytes,
             fragmentation: seg.free_bytes as f64 / (storage * page_size).max(1) as f64,
             page_size: page_size as u32,

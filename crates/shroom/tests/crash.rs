@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use shroom::storage::MemoryStorage;
 use shroom::storage::faulty::FaultyStorage;
 use shroom::{Db, Options};
-use shroom_page::PageStore;
-use shroom_sim::{History, Model, Random, Workload, assert_sound, crash_images, fingerprint};
+use shroom_sim::{History, Model, Random, Workload, assert_sound, crash_images, fingerprint, is_blank};
 
 /// With small slices, a checkpoint commits after each pack that it changes.
 fn options(page_size: u32, small_slices: bool) -> Options {
@@ -37,7 +36,7 @@ fn check(history: &History, events: usize, image: &[u8], options: &Options, what
     let read_only = !number.is_multiple_of(3);
     let storage = Arc::new(MemoryStorage::from_bytes(image.to_vec()));
     // A crash during creation leaves nothing to read.
-    if read_only && PageStore::is_blank(&*storage).unwrap() {
+    if read_only && is_blank(&*storage).unwrap() {
         assert!(history.possible(events).contains(&0), "{what}: blank");
         return 0;
     }

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use shroom::storage::MemoryStorage;
 use shroom::storage::faulty::{CrashPlan, Fault, FaultyStorage, Injected, Torn};
 use shroom::{Db, Error, ErrorKind, Options, Result};
-use shroom_page::PageStore;
-use shroom_sim::{Change, Model, Op, Random, Workload, assert_sound, fingerprint, run};
+use shroom_sim::{
+    Change, Model, Op, Random, Workload, assert_sound, fingerprint, is_blank, run,
+};
 
 const PAGE_SIZE: u32 = 512;
 
@@ -123,7 +124,7 @@ impl<'c> History<'c> {
 
 fn read_image(image: Vec<u8>, what: &str) -> u64 {
     let storage = Arc::new(MemoryStorage::from_bytes(image));
-    if PageStore::is_blank(&*storage).unwrap() {
+    if is_blank(&*storage).unwrap() {
         return Model::default().fingerprint();
     }
     let db = options().read_only(true).open_storage(storage);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use shroom::storage::faulty::{CrashPlan, Fault, FaultyStorage, Torn};
 use shroom::storage::{MemoryStorage, Storage, View};
 use shroom::{Db, Error, ErrorKind, Options};
-use shroom_page::PageStore;
+use shroom_page::{PageSize, PageStore};
 use shroom_sim::{Model, Random, assert_sound};
 
 fn options(page_size: u32) -> Options {
@@ -403,7 +403,7 @@ fn what_cannot_be_read_is_not_blank() {
     for call in 0.. {
         let calls = storage.calls();
         storage.fail_call(calls + call, Fault::Error(io::ErrorKind::Other));
-        let blank = PageStore::is_blank(&storage);
+        let blank = PageStore::is_blank(&storage, PageSize::new(512).unwrap());
         if storage.calls() <= calls + call {
             assert!(!blank.unwrap() && call > 2);
             break;
@@ -497,4 +497,16 @@ fn a_creation_that_fails_is_not_called_a_full_disk() {
             break;
         }
     }
+}
+
+/// Zeros written over a whole small file made it look like an interrupted creation, and opening it made it anew.
+#[test]
+fn a_wiped_file_is_not_taken_for_an_interrupted_creation() {
+    for len in [1024, 8192 + 4096, 16_384, 131_072] {
+        let storage = MemoryStorage::from_bytes(vec![0; len]);
+        let opened = Options::new().open_storage(Arc::new(storage));
+        assert!(opened.is_err(), "{len} zeros");
+    }
+    let interrupted = MemoryStorage::from_bytes(vec![0; 8192]);
+    Options::new().open_storage(Arc::new(interrupted)).unwrap();
 }

@@ -599,7 +599,7 @@ fn files_are_read_only_and_new_ones_are_new() {
     );
 
     std::fs::remove_file(&new).unwrap();
-    let db = Db::open(&dir.path().join("other")).unwrap();
+    let db = Db::open(dir.path().join("other")).unwrap();
     let locked = Db::salvage(dir.path().join("other"), &new).unwrap_err();
     assert_eq!(locked.kind(), ErrorKind::Locked);
     assert!(!new.exists());
@@ -635,6 +635,8 @@ fn page_of_one_pack(base: u64) -> Vec<u8> {
 
 /// Ids of which no token exists, and which a lost directory page may cover.
 const FREE_IDS: u64 = 1 << 16;
+/// Ids above all tokens: no true pack overlaps an imitation there, which alone would give it away.
+const BEYOND: u64 = 1 << 30;
 
 #[test]
 fn a_value_that_looks_like_a_pack_never_becomes_tokens() {
@@ -642,14 +644,14 @@ fn a_value_that_looks_like_a_pack_never_becomes_tokens() {
         (100..2000).map(|id| (id, vec![id as u8; 20])).collect();
     tokens.extend((0..300).map(|id| (id + 2 * FREE_IDS, vec![id as u8; 20])));
     // A blob in one segment begins with its number of extents, 0: so does this base.
-    let single = pack_bytes(FREE_IDS, &vec![b"imitation".to_vec(); 20], false);
+    let single = pack_bytes(BEYOND, &vec![b"imitation".to_vec(); 20], false);
     tokens.insert(10, single[2..].to_vec());
-    tokens.insert(20, page_of_one_pack(FREE_IDS + 500));
+    tokens.insert(20, page_of_one_pack(BEYOND + 500));
     tokens.insert(
         30,
         [
-            page_of_one_pack(FREE_IDS + 1000),
-            page_of_one_pack(FREE_IDS + 2000),
+            page_of_one_pack(BEYOND + 1000),
+            page_of_one_pack(BEYOND + 2000),
         ]
         .concat(),
     );
@@ -662,7 +664,7 @@ fn a_value_that_looks_like_a_pack_never_becomes_tokens() {
         db.put(id, &vec![1; 300 + 10 * id as usize % 200]).unwrap();
         db.checkpoint().unwrap();
         let tail = pack_bytes(
-            FREE_IDS + 3000 + id * 10,
+            BEYOND + 3000 + id * 10,
             &vec![b"appended".to_vec(); 6],
             false,
         );

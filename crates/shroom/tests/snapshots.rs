@@ -52,8 +52,12 @@ fn read(snapshot: &Snapshot) -> Model {
 
 /// What differs, by the models.
 fn expected(before: &Model, after: &Model) -> Vec<Difference> {
-    let ids: std::collections::BTreeSet<u64> =
-        before.tokens.keys().chain(after.tokens.keys()).copied().collect();
+    let ids: std::collections::BTreeSet<u64> = before
+        .tokens
+        .keys()
+        .chain(after.tokens.keys())
+        .copied()
+        .collect();
     let difference = |id| match (before.tokens.get(&id), after.tokens.get(&id)) {
         (None, _) => Some(Difference::Added(id)),
         (_, None) => Some(Difference::Removed(id)),
@@ -63,7 +67,11 @@ fn expected(before: &Model, after: &Model) -> Vec<Difference> {
 }
 
 fn found(before: &Snapshot, after: &Snapshot) -> Vec<Difference> {
-    before.diff(after).unwrap().collect::<Result<_, _>>().unwrap()
+    before
+        .diff(after)
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap()
 }
 
 /// A snapshot operation at random, on the database and on the model; whether it acknowledges.
@@ -163,7 +171,11 @@ impl History {
     }
 
     fn allows(&self, events: usize, found: &State) -> bool {
-        let first = self.acknowledged.iter().rev().find(|&&(at, _)| at <= events);
+        let first = self
+            .acknowledged
+            .iter()
+            .rev()
+            .find(|&&(at, _)| at <= events);
         let states = &self.states[first.map_or(0, |&(_, state)| state)..];
         let found = found.fingerprint();
         let mut possible = states.iter().filter(|&&(began, _)| began <= events);
@@ -185,7 +197,10 @@ fn a_saved_snapshot_survives_every_crash() {
         let mut random = Random(seed);
         let storage = FaultyStorage::new();
         let options = options(page_size, false);
-        let db = options.clone().open_storage(Arc::new(storage.clone())).unwrap();
+        let db = options
+            .clone()
+            .open_storage(Arc::new(storage.clone()))
+            .unwrap();
         let mut state = State::default();
         let mut history = History::default();
         let first = storage.events();
@@ -205,7 +220,12 @@ fn a_saved_snapshot_survives_every_crash() {
         for events in first..=storage.events() {
             for (plan, image) in crash_images(&storage, events, &mut random, &mut seen, 2) {
                 let image: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(image));
-                let open = |read_only| options.clone().read_only(read_only).open_storage(image.clone());
+                let open = |read_only| {
+                    options
+                        .clone()
+                        .read_only(read_only)
+                        .open_storage(image.clone())
+                };
                 let what = format!("seed {seed}, event {events}, {plan:?}");
                 images += 1;
                 let read_only = images % 3 > 0;
@@ -234,15 +254,28 @@ fn errors_are_specific() {
     assert!(matches!(db.save_snapshot("a"), Err(Error::SnapshotExists { name }) if name == "a"));
     assert!(matches!(db.open_snapshot("b"), Err(Error::NoSuchSnapshot { name }) if name == "b"));
     assert!(matches!(db.restore("b"), Err(Error::NoSuchSnapshot { .. })));
-    assert!(matches!(db.delete_snapshot("b"), Err(Error::NoSuchSnapshot { .. })));
-    assert!(matches!(db.snapshot_bytes("b"), Err(Error::NoSuchSnapshot { .. })));
-    assert!(matches!(db.diff("a", "b"), Err(Error::NoSuchSnapshot { .. })));
+    assert!(matches!(
+        db.delete_snapshot("b"),
+        Err(Error::NoSuchSnapshot { .. })
+    ));
+    assert!(matches!(
+        db.snapshot_bytes("b"),
+        Err(Error::NoSuchSnapshot { .. })
+    ));
+    assert!(matches!(
+        db.diff("a", "b"),
+        Err(Error::NoSuchSnapshot { .. })
+    ));
     for name in ["", "line\nfeed", &"x".repeat(256)] {
         let error = db.save_snapshot(name).unwrap_err();
         assert_eq!(error.kind(), shroom::ErrorKind::Misuse, "{error}");
     }
     assert_eq!(db.get(1).unwrap().unwrap(), b"two");
-    assert_eq!(db.stats().unwrap().overlay_tokens, 1, "nothing was drained for it");
+    assert_eq!(
+        db.stats().unwrap().overlay_tokens,
+        1,
+        "nothing was drained for it"
+    );
 }
 
 /// Ids go on where the restored state ends, not where the lost one did.
@@ -258,6 +291,33 @@ fn insert_after_a_restore_takes_the_next_id_of_the_restored_state() {
     assert_eq!(db.insert(b"other").unwrap(), 1);
 }
 
+/// Frames that follow a restore do not continue the state before it, should its superblock ever count again.
+#[test]
+fn frames_after_a_restore_do_not_continue_an_earlier_superblock() {
+    let storage = Arc::new(MemoryStorage::new());
+    let options = options(512, false);
+    let db = options.open_storage(storage.clone()).unwrap();
+    db.put(1, b"saved").unwrap();
+    db.save_snapshot("a").unwrap();
+    db.put(2, b"lost by the restore").unwrap();
+    db.checkpoint().unwrap();
+    let before = storage.to_bytes();
+    db.restore("a").unwrap();
+    db.put(3, b"after").unwrap();
+    db.flush().unwrap();
+    assert_eq!(db.keys(..).collect::<Result<Vec<_>, _>>().unwrap(), [1, 3]);
+    let mut mixed = storage.to_bytes();
+    mixed[..1024].copy_from_slice(&before[..1024]);
+    let mixed = Arc::new(MemoryStorage::from_bytes(mixed));
+    match options.read_only(true).open_storage(mixed) {
+        Ok(db) => assert!(
+            db.get(3).unwrap().is_none(),
+            "over a state it was not written to"
+        ),
+        Err(error) => assert!(error.is_corruption(), "{error}"),
+    }
+}
+
 #[test]
 fn a_read_only_handle_lists_opens_and_compares() {
     let storage = Arc::new(MemoryStorage::new());
@@ -271,18 +331,29 @@ fn a_read_only_handle_lists_opens_and_compares() {
     db.put(2000, b"added").unwrap();
     db.save_snapshot("b").unwrap();
     db.close().unwrap();
-    let db = Options::new().read_only(true).open_storage(storage).unwrap();
+    let db = Options::new()
+        .read_only(true)
+        .open_storage(storage)
+        .unwrap();
     assert_eq!(db.snapshots().unwrap().len(), 2);
     let diff = db.diff("a", "b").unwrap();
     let differences: Vec<_> = diff.map(Result::unwrap).collect();
     assert_eq!(
         differences,
-        [Difference::Changed(5), Difference::Removed(7), Difference::Added(2000)]
+        [
+            Difference::Changed(5),
+            Difference::Removed(7),
+            Difference::Added(2000)
+        ]
     );
     let back: Vec<_> = db.diff("b", "a").unwrap().map(Result::unwrap).collect();
     assert_eq!(
         back,
-        [Difference::Changed(5), Difference::Added(7), Difference::Removed(2000)]
+        [
+            Difference::Changed(5),
+            Difference::Added(7),
+            Difference::Removed(2000)
+        ]
     );
     assert!(db.save_snapshot("c").is_err() && db.restore("a").is_err());
     assert!(db.delete_snapshot("a").is_err());
@@ -293,7 +364,8 @@ fn a_read_only_handle_lists_opens_and_compares() {
 #[test]
 fn a_small_difference_reads_few_pages() {
     let db = Db::in_memory().unwrap();
-    db.bulk_load((0..200_000_u64).map(|id| (id, id.to_le_bytes()))).unwrap();
+    db.bulk_load((0..200_000_u64).map(|id| (id, id.to_le_bytes())))
+        .unwrap();
     db.put(1 << 40, &vec![3; 5_000_000]).unwrap();
     db.save_snapshot("a").unwrap();
     for id in [17, 100_000, 100_001] {
@@ -301,7 +373,10 @@ fn a_small_difference_reads_few_pages() {
     }
     db.save_snapshot("b").unwrap();
     let mut diff = db.diff("a", "b").unwrap();
-    let ids: Vec<u64> = diff.by_ref().map(|difference| difference.unwrap().id()).collect();
+    let ids: Vec<u64> = diff
+        .by_ref()
+        .map(|difference| difference.unwrap().id())
+        .collect();
     assert_eq!(ids, [17, 100_000, 100_001]);
     assert!(diff.pages_compared() < 60, "{}", diff.pages_compared());
 }

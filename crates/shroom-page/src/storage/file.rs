@@ -126,6 +126,18 @@ impl FileStorage {
         })
     }
 
+    /// Closes the storage and removes its file, which has not been renamed since it was opened at `path`.
+    ///
+    /// # Errors
+    /// Those of the system; the file is then still there.
+    pub fn remove(self, path: &Path) -> io::Result<()> {
+        if !cfg!(unix) {
+            // An open file has its name until it is closed there.
+            drop(self);
+        }
+        std::fs::remove_file(path)
+    }
+
     fn check_writable(&self) -> io::Result<()> {
         if self.writable {
             return Ok(());
@@ -197,6 +209,14 @@ impl Storage for FileStorage {
             return Ok(true);
         }
         punch(&self.file, offset, len)
+    }
+
+    #[cfg(unix)]
+    fn allocated(&self) -> io::Result<Option<u64>> {
+        use std::os::unix::fs::MetadataExt;
+        /// What `stat` counts in, whatever the file system's blocks are.
+        const BLOCK_LEN: u64 = 512;
+        Ok(Some(self.file.metadata()?.blocks() * BLOCK_LEN))
     }
 
     fn view(&self, len: u64) -> io::Result<View> {

@@ -44,6 +44,11 @@ pub trait Storage: Send + Sync + Debug + 'static {
     /// Gives the blocks of a range back to the file system, reading zeros from then on. False: not supported here.
     fn punch_hole(&self, offset: u64, len: u64) -> io::Result<bool>;
 
+    /// Bytes that the storage takes on its disk, holes left out. `None`: not known here.
+    fn allocated(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// A readable view of the first `len` bytes. Writes made later may or may not be seen through it.
     fn view(&self, len: u64) -> io::Result<View>;
 }

@@ -194,7 +194,9 @@ enum Op {
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let sizes = prop_oneof![4 => 0usize..40, 1 => 40usize..600];
-    let allocate = (sizes, any::<bool>()).prop_map(|(size, link)| Op::Allocate(size, link));
+    // A segment with a link is never empty.
+    let allocate =
+        (sizes, any::<bool>()).prop_map(|(size, link)| Op::Allocate(size.max(link.into()), link));
     prop::collection::vec(
         prop_oneof![3 => allocate, 2 => any::<usize>().prop_map(Op::Free)],
         1..120,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shroom::storage::MemoryStorage;
 use shroom::{Db, Error, ErrorKind};
-use shroom_page::PageStore;
+use shroom_page::{PageSize, PageStore};
 
 use super::life::Ended;
 use super::world::World;
@@ -95,21 +95,11 @@ impl Candidates {
     }
 }
 
-/// What was done to a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Damage {
-    /// One bit was turned.
-    Bit,
-    /// One stretch was overwritten, of any length.
-    Stretch,
-}
-
 impl World<'_> {
     /// Judges a damaged image that may hold any of the states of a range.
     pub(super) fn judge_damaged(
         &mut self,
         image: &[u8],
-        damage: Damage,
         ended: &Ended,
         range: Range<usize>,
     ) -> Result<(), Failure> {
@@ -119,12 +109,9 @@ impl World<'_> {
         };
         let storage = Arc::new(MemoryStorage::from_bytes(image.to_vec()));
         let io = |error: shroom_page::PageError| Failure::new(FailureKind::WrongError, error);
-        if PageStore::is_blank(&*storage).map_err(io)? {
-            if damage == Damage::Stretch {
-                // Zeros from end to end: nothing is left that could tell it from an interrupted creation.
-                self.tally.add("files wiped out by a write", 1);
-                return Ok(());
-            }
+        let page_size = PageSize::new(self.settings.workload.page_size);
+        let page_size = page_size.unwrap_or_else(|| unreachable!("worlds have a page size"));
+        if PageStore::is_blank(&*storage, page_size).map_err(io)? {
             candidates.retain(|model| *model == Model::default(), "a blank file")?;
         }
         let page_size = self.settings.workload.page_size;

@@ -7,15 +7,13 @@ use std::sync::Arc;
 use shroom::storage::MemoryStorage;
 use shroom::storage::faulty::{CrashPlan, Event, FaultyStorage};
 use shroom::{Db, Options, ReadCheck};
-use shroom_page::PageStore;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::damage::Damage;
 use super::life::Ended;
 use super::world::World;
 use super::{Failure, FailureKind, Plug};
 use crate::history::crash_plans;
-use crate::{Model, findings, findings_after_crash, fingerprint};
+use crate::{Model, findings, findings_after_crash, fingerprint, is_blank};
 
 /// Random plans at each place, besides the systematic ones.
 const RANDOM_PLANS: usize = 3;
@@ -45,7 +43,7 @@ fn must_be_empty(findings: shroom::Result<Vec<String>>) -> Result<(), Failure> {
 fn open_image(options: &Options, image: &[u8]) -> Result<Option<Db>, Failure> {
     let unreadable = |error| Failure::new(FailureKind::Unreadable, error);
     let storage = Arc::new(MemoryStorage::from_bytes(image.to_vec()));
-    if PageStore::is_blank(&*storage).map_err(|error| unreadable(error.into()))? {
+    if is_blank(&*storage).map_err(|error| unreadable(error.into()))? {
         return Ok(None);
     }
     let options = options.clone().read_only(true);
@@ -133,7 +131,7 @@ impl World<'_> {
         let Image { ended, events, .. } = *image;
         if ended.damaged_at.is_some_and(|damaged| events >= damaged) {
             if let Some(range) = ended.history.possible_with_damage(events, image.syncs) {
-                self.judge_damaged(&image.bytes, Damage::Stretch, ended, range)?;
+                self.judge_damaged(&image.bytes, ended, range)?;
             }
             return Ok(None);
         }
@@ -236,7 +234,7 @@ impl World<'_> {
         let bytes = ended.storage.crash_image(events, &plan);
         self.tally.add("crash images with a misdirected write", 1);
         self.count_image(xxh3_64(&bytes));
-        self.judge_damaged(&bytes, Damage::Stretch, ended, range)
+        self.judge_damaged(&bytes, ended, range)
             .map_err(|failure| Failure {
                 message: format!("crash at event {events}, {plan:?}: {}", failure.message),
                 ..failure
@@ -281,7 +279,7 @@ impl World<'_> {
         let bit = self.random.below(bytes.len() as u64 * 8);
         bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
         self.tally.add("bits turned in images", 1);
-        self.judge_damaged(&bytes, Damage::Bit, ended, range)
+        self.judge_damaged(&bytes, ended, range)
             .map_err(|failure| Failure {
                 message: format!(
                     "bit {} of byte {} turned: {}",

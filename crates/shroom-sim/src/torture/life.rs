@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 
 use shroom::storage::faulty::{Fault, FaultyStorage};
 use shroom::{Db, Error, ErrorKind, Snapshot};
-use shroom_page::PageStore;
 
 use super::damage::names_a_place;
 use super::reads::{Read, Wrong, check_snapshot};
 use super::world::{Remains, World};
 use super::{End, Failure, FailureKind, Opening, Plug, Step};
-use crate::{Change, History, Model, Op, fingerprint};
+use crate::{Change, History, Model, Op, fingerprint, is_blank};
 
 /// An open database, and what it must hold.
 pub(super) struct Life {
@@ -375,7 +374,7 @@ fn check_read_only(
     page_size: u32,
 ) -> Result<(), Failure> {
     let plug = Plug::new(storage.clone());
-    if PageStore::is_blank(&plug).map_err(|error| unreadable(error.into()))? {
+    if is_blank(&plug).map_err(|error| unreadable(error.into()))? {
         return Ok(());
     }
     let events = storage.events();

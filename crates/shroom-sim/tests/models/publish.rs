@@ -33,10 +33,10 @@ fn read(db: &Db, rounds: usize) {
         let stamp = snapshot.tag() as u8;
         assert!(stamp >= first, "{stamp} after {first}");
         before = stamp;
-        for id in 0..LENGTHS.len() {
+        for (id, len) in LENGTHS.into_iter().enumerate() {
             let held = snapshot.get(id as u64).unwrap().unwrap();
             step();
-            assert_eq!(held, vec![stamp; LENGTHS[id]], "token {id}");
+            assert_eq!(held, vec![stamp; len], "token {id}");
         }
         let all: Vec<_> = snapshot.iter().map(Result::unwrap).collect();
         assert_eq!(all.len(), LENGTHS.len());
@@ -46,6 +46,16 @@ fn read(db: &Db, rounds: usize) {
         );
         assert_eq!(value, vec![first; LENGTHS[id]]);
         saw_if(db.tag() >= u64::from(first) + 3, REPLACED);
+    }
+}
+
+/// Looks as often as it can, so that a state which is there for a moment only is seen as well.
+fn watch(db: &Db) {
+    let mut before = 0;
+    for _ in 0..150 {
+        let tag = db.tag();
+        assert!(tag >= before, "{tag} after {before}");
+        before = tag;
     }
 }
 
@@ -71,7 +81,8 @@ fn readers_see_whole_batches_in_order() {
                 }
             });
             scope.spawn(|| read(&db, 3));
-            scope.spawn(|| read(&db, 3));
+            scope.spawn(|| read(&db, 2));
+            scope.spawn(|| watch(&db));
         });
         assert_eq!(db.tag(), 6);
         read(&db, 1);

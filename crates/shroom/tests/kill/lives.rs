@@ -14,6 +14,7 @@ use crate::{chronicle, process};
 /// What a process is told by its environment.
 const DIR: &str = "SHROOM_TEST_KILL_DIR";
 const ROLE: &str = "SHROOM_TEST_KILL_ROLE";
+const PARENT: &str = "SHROOM_TEST_KILL_PARENT";
 const DEATH: &str = "SHROOM_TEST_KILL_SEED";
 
 /// Names of the files that creators make begin with this.
@@ -72,6 +73,7 @@ pub(crate) fn command(role: Role, dir: &Path, seed: u64) -> Command {
     let mut command = process::child("lives::child");
     command.env(DIR, dir).env(DEATH, seed.to_string());
     command.env(ROLE, format!("{role:?}"));
+    command.env(PARENT, std::process::id().to_string());
     command
 }
 
@@ -88,6 +90,7 @@ fn child() {
         dir: dir.into(),
         fate: Fate::new(&mut random),
         random,
+        parent: std::env::var(PARENT).unwrap().parse().unwrap(),
     };
     match &*std::env::var(ROLE).unwrap() {
         "Writer" => life.write(),
@@ -142,10 +145,17 @@ struct Life {
     log: Log,
     fate: Fate,
     random: Random,
+    /// The process that started this one.
+    parent: u32,
 }
 
 impl Life {
+    /// Waits a moment. Nobody is there to kill the child of a parent that was killed itself.
     fn rest(&mut self, micros: u64) {
+        assert!(
+            std::os::unix::process::parent_id() == self.parent,
+            "orphaned"
+        );
         std::thread::sleep(Duration::from_micros(self.random.below(micros)));
     }
 

@@ -146,9 +146,8 @@ impl World {
             self.log.note("removed", name);
             fs::remove_file(&path).unwrap();
         }
-        for name in &self.log.read().created {
-            panic!("{name} was acknowledged and is not there");
-        }
+        let lost = self.log.read().created;
+        assert!(lost.is_empty(), "acknowledged and not there: {lost:?}");
     }
 
     /// Closed and opened again.
