@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use shroom::storage::MemoryStorage;
-use shroom::{Db, ErrorKind, Options, ReadCheck};
+use shroom::{Db, ErrorKind, FileHash, Options, ReadCheck};
 use shroom_sim::forge::Image;
 
 /// Longest value written back, in bytes.
@@ -75,7 +75,7 @@ fn exercise(image: &[u8], check: ReadCheck) {
 }
 
 /// F5.
-fn compact(db: &Db, hash: [u8; 32]) {
+fn compact(db: &Db, hash: FileHash) {
     let storage = Arc::new(MemoryStorage::new());
     let made = db
         .snapshot()

@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let state = arguments.at.open(&db, &arguments.file)?;
     let content_root = state.content_root().map_err(&failed)?.to_string();
     let page_root = state.page_root().to_string();
-    let file_hash = hexadecimal(&state.file_hash().map_err(&failed)?);
+    let file_hash = state.file_hash().map_err(&failed)?.to_string();
     if arguments.format.json {
         return output::print_json(&json!({
             "content_root": content_root,
@@ -38,8 +38,4 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     output::print_text(&format!(
         "content_root {content_root}\npage_root {page_root}\nfile_hash {file_hash}"
     ))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -123,7 +123,8 @@ impl PageTxn<'_> {
 impl PageStore {
     /// Makes the state that was saved under a name the present one, atomically: its pages and its roots. What came after
     /// it is gone, except for what other named snapshots reach; journal frames up to `mark` count as drained: it should
-    /// [skip one](JournalMark::skip_one), since no frame says what is done here. Waits while a transaction is open. Costs a walk over what differs, and one over the map of the snapshot.
+    /// [skip one](JournalMark::skip_one), since no frame says what is done here. Waits while a transaction is open. Costs a
+    /// walk over what differs, and one over the map of the snapshot.
     ///
     /// # Errors
     /// [`PageError::NoSuchSnapshot`]; corruption of a map; those of [`PageTxn::commit`].

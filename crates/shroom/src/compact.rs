@@ -17,6 +17,7 @@ use shroom_seg::{BlobChunks, SegError};
 use shroom_token::{CanonicalImage, Stored, TokenError, TokenId};
 
 use crate::db::Db;
+use crate::digest::FileHash;
 use crate::error::{Error, Result};
 use crate::iter::{Item, Iter};
 use crate::root::ApplicationRoot;
@@ -80,7 +81,7 @@ impl Db {
     ///
     /// # Errors
     /// Those of [`Snapshot::file_hash`].
-    pub fn file_hash(&self) -> Result<[u8; 32]> {
+    pub fn file_hash(&self) -> Result<FileHash> {
         self.snapshot().file_hash()
     }
 }
@@ -135,11 +136,13 @@ impl Snapshot {
     ///
     /// # Errors
     /// Corruption of the bytes read.
-    pub fn file_hash(&self) -> Result<[u8; 32]> {
+    pub fn file_hash(&self) -> Result<FileHash> {
         let mut image = HashImage::new(self.state().base.pages.page_size());
         write_image(self.state(), &mut image, &mut |_| ControlFlow::Continue(()))?;
         let hash = image.hash();
-        Ok(hash.unwrap_or_else(|| unreachable!("the image was finished")))
+        Ok(hash
+            .unwrap_or_else(|| unreachable!("the image was finished"))
+            .into())
     }
 }
 

@@ -49,6 +49,12 @@ digest! {
 }
 
 digest! {
+    /// BLAKE3 of the canonical image of the tokens, the tag and the page size: of the file that a compaction writes. Defined in
+    /// the file format, §10.
+    FileHash
+}
+
+digest! {
     /// Hash that authenticates every page of a checkpoint, and the roots through which they are read. Defined in the file
     /// format, §3.
     PageRoot

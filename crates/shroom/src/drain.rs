@@ -5,6 +5,7 @@
 //!   the commit that contains its last; a crash before replays them over whatever slices are in, which changes nothing.
 //! * D3 When a checkpoint runs depends on bytes written and calls made, never on time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, PoisonError};
 
 use shroom_page::{JournalMark, PageError, Roots};
@@ -142,17 +143,23 @@ impl Core {
         let work = move || {
             // Held to the end: taking it down takes a while, and a writer may be waiting.
             let frozen = core.state.load().frozen.clone();
-            let result = core.drain_frozen(&drain, &mut |base, last| {
-                let _writer = core.writer();
-                core.publish_base(base, last);
-            });
+            // A panic would be a bug of ours; nobody may wait for ever because of it.
+            let ended = catch_unwind(AssertUnwindSafe(|| {
+                core.drain_frozen(&drain, &mut |base, last| {
+                    let _writer = core.writer();
+                    core.publish_base(base, last);
+                })
+            }));
+            let failed = |error| Draining::Failed {
+                error: Arc::new(error),
+                drain,
+            };
             let mut writer = core.writer();
-            writer.draining = match result {
-                Ok(()) => Draining::Idle,
-                Err(error) => Draining::Failed {
-                    error: Arc::new(error),
-                    drain,
-                },
+            let panic;
+            (writer.draining, panic) = match ended {
+                Ok(Ok(())) => (Draining::Idle, None),
+                Ok(Err(error)) => (failed(error), None),
+                Err(panic) => (failed(Error::Page(PageError::Poisoned)), Some(panic)),
             };
             core.drained.notify_all();
             drop(writer);
@@ -160,6 +167,9 @@ impl Core {
             // It may still be taking its own down, with a hold on the storage. Whoever closes waits for the last thread only.
             if let Some(before) = before {
                 drop(before.join());
+            }
+            if let Some(panic) = panic {
+                resume_unwind(panic);
             }
         };
         match Builder::new().name("shroom-checkpoint".into()).spawn(work) {

@@ -65,7 +65,7 @@ pub use batch::Batch;
 pub use compact::{Compaction, CompactionProgress, OnProgress};
 pub use db::Db;
 pub use diff::{Diff, Difference};
-pub use digest::{ContentRoot, PageRoot};
+pub use digest::{ContentRoot, FileHash, PageRoot};
 pub use error::{Error, ErrorKind, Result};
 pub use iter::{Iter, Keys};
 pub use options::Options;

@@ -111,11 +111,10 @@ fn cut_while_closed() {
                 assert!(error.is_corruption(), "{cut} bytes: {error}");
                 assert!(fs::read(&path).unwrap() == bytes, "a refusal changed it");
             }
-            // With leave to create: a few bytes of header could be those of a creation that was cut short, and are taken
-            // for one as long as they are as in an empty database.
+            // With leave to create: only a file of no bytes is one to be.
             match Options::new().open(&path) {
-                Ok(db) => assert!(cut <= 16 && db.is_empty().unwrap(), "{cut} bytes"),
-                Err(error) => assert!(cut > 8 && error.is_corruption(), "{cut} bytes: {error}"),
+                Ok(db) => assert!(cut == 0 && db.is_empty().unwrap(), "{cut} bytes"),
+                Err(error) => assert!(cut > 0 && error.is_corruption(), "{cut} bytes: {error}"),
             }
         }
     }

@@ -143,11 +143,11 @@ fn a_failing_map_does_not_split_file_and_memory() {
     }
 }
 
-/// A storage whose syncs take a while, so that writers meet a checkpoint that runs.
+/// A storage whose syncs do something else first: they take a while, so that writers meet a checkpoint that runs, or panic.
 #[derive(Debug)]
-struct Slow(MemoryStorage, Duration);
+struct Hooked(MemoryStorage, fn());
 
-impl Storage for Slow {
+impl Storage for Hooked {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
@@ -158,7 +158,7 @@ impl Storage for Slow {
         self.0.write_at(offset, bytes)
     }
     fn sync(&self) -> io::Result<()> {
-        std::thread::sleep(self.1);
+        self.1();
         self.0.sync()
     }
     fn grow(&self, len: u64) -> io::Result<()> {
@@ -175,10 +175,14 @@ impl Storage for Slow {
     }
 }
 
+fn sleep(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+}
+
 /// An insert that waited for a checkpoint had chosen its id before: another insert took the same one meanwhile.
 #[test]
 fn inserts_that_wait_get_ids_of_their_own() {
-    let storage = Slow(MemoryStorage::new(), Duration::from_millis(3));
+    let storage = Hooked(MemoryStorage::new(), || sleep(3));
     let db = options(512)
         .background(true)
         .open_storage(Arc::new(storage))
@@ -201,7 +205,7 @@ fn inserts_that_wait_get_ids_of_their_own() {
 /// A writer that waited for a checkpoint wrote on after another handle had closed the database.
 #[test]
 fn a_writer_that_waits_notices_the_close() {
-    let storage = Arc::new(Slow(MemoryStorage::new(), Duration::from_millis(5)));
+    let storage = Arc::new(Hooked(MemoryStorage::new(), || sleep(5)));
     for round in 0..10 {
         let db = options(512)
             .background(true)
@@ -509,4 +513,22 @@ fn a_wiped_file_is_not_taken_for_an_interrupted_creation() {
     }
     let interrupted = MemoryStorage::from_bytes(vec![0; 8192]);
     Options::new().open_storage(Arc::new(interrupted)).unwrap();
+}
+
+/// A panic on the checkpoint's thread left everyone who waited for it waiting.
+#[test]
+fn nobody_waits_for_a_checkpoint_that_panicked() {
+    let storage = Hooked(MemoryStorage::new(), || {
+        let thread = std::thread::current();
+        assert_ne!(thread.name(), Some("shroom-checkpoint"), "as asked for");
+    });
+    let db = options(512)
+        .background(true)
+        .open_storage(Arc::new(storage))
+        .unwrap();
+    let failed = (0..10_000).find_map(|id| db.put(id, &[1; 200]).err());
+    let kind = failed.expect("the journal is full at last").kind();
+    assert_eq!(kind, ErrorKind::Poisoned);
+    assert_eq!(db.get(0).unwrap().unwrap(), [1; 200]);
+    db.close().unwrap_err();
 }
