@@ -362,3 +362,29 @@ fn compact_gives_equal_files_for_equal_tokens() {
     fail(1, ["compact", &c, "--into", absent.to_str().unwrap()]);
     assert!(!absent.exists());
 }
+
+#[test]
+fn hash_prints_what_stands_for_the_content_the_pages_and_the_compacted_file() {
+    let setup = Setup::filled();
+    let hashes = |file: &str| json(&succeed(["hash", file, "--json"]));
+    let first = hashes(&setup.file);
+    let text = String::from_utf8(succeed(["hash", &setup.file])).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    for (line, name) in lines.iter().zip(["content_root", "page_root", "file_hash"]) {
+        assert_eq!(*line, format!("{name} {}", first[name].as_str().unwrap()));
+    }
+    assert_eq!(lines.len(), 3);
+    let small = setup.temporary.path().join("small.shroom");
+    let small = small.to_str().unwrap();
+    succeed(["compact", &setup.file, "--into", small]);
+    let compacted = hashes(small);
+    assert_eq!(compacted["content_root"], first["content_root"]);
+    assert_eq!(compacted["file_hash"], first["file_hash"]);
+    assert_ne!(compacted["page_root"], first["page_root"]);
+    succeed(["snapshot", &setup.file, "save", "kept"]);
+    succeed(["del", &setup.file, "3"]);
+    assert_ne!(hashes(&setup.file)["content_root"], first["content_root"]);
+    let kept = json(&succeed(["hash", &setup.file, "--at", "kept", "--json"]));
+    assert_eq!(kept["content_root"], first["content_root"]);
+    fail(1, ["hash", &setup.file, "--at", "no such name"]);
+}

@@ -3,9 +3,11 @@
 //! * C1 Every page that a superblock reaches is durable before the superblock is written.
 //! * C2 The slot that holds the durable state is not written until the other slot is durable.
 //! * C3 The free record covers exactly the pages that neither the new state nor a named snapshot reaches.
+//! * C4 Frames that are drained are not overwritten before both slots are durable: a slot that fell back to the state before them
+//!   could not tell that they are missing (of pages, their hashes tell).
 //!
 //! Order: pages, map, free record; sync; slot `sequence % 2`; sync; then the twin slot, made durable by whatever
-//! syncs next, so that damage to either slot at rest loses nothing.
+//! syncs next, so that damage to either slot at rest loses nothing. One more sync when frames were drained (C4).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -407,7 +409,11 @@ impl PageTxn<'_> {
         let twin = Superblock::slot(superblock.sequence + 1);
         self.store.write_superblock(slot, &bytes)?;
         self.store.sync()?;
-        self.store.write_superblock(twin, &bytes)
+        self.store.write_superblock(twin, &bytes)?;
+        if self.store.journal().releases(superblock.drained) {
+            self.store.sync()?;
+        }
+        Ok(())
     }
 
     fn publish(

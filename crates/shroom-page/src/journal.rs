@@ -128,6 +128,13 @@ impl Journal {
         };
     }
 
+    /// Whether an area with live frames is free to be overwritten when the frames up to `drained` are drained.
+    pub(crate) fn releases(&self, drained: u64) -> bool {
+        self.areas
+            .iter()
+            .any(|area| area.busy && area.last <= drained)
+    }
+
     /// After a checkpoint: the areas as committed; those whose frames are drained are free again.
     pub(crate) fn release(&mut self, runs: [Run; 2], drained: JournalMark) {
         if drained.sequence > self.mark.sequence {

@@ -36,6 +36,23 @@ pub trait PageRead {
     /// The verified bytes of `pages` consecutive logical pages as one slice; `None` when they do not lie
     /// contiguously in the file.
     fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>>;
+
+    /// Allocated pages are at most this many, since each has a place of its own. What a walk over pages that name each other
+    /// is bounded by: a forged file may claim any number of logical pages, but not be longer than it is.
+    fn allocated_pages_max(&self) -> u32;
+
+    /// The first allocated page from `from` on, if there is one.
+    ///
+    /// # Errors
+    /// A corruption error when the page map is not sound.
+    fn next_allocated(&self, from: LogicalPage) -> Result<Option<LogicalPage>> {
+        for number in from.0..self.logical_pages() {
+            if self.is_allocated(LogicalPage(number))? {
+                return Ok(Some(LogicalPage(number)));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// An immutable state of the store: cheap to clone and hold, consistent for as long as it lives.
@@ -112,6 +129,14 @@ impl PageRead for Snapshot {
 
     fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>> {
         self.base.run(first, pages)
+    }
+
+    fn allocated_pages_max(&self) -> u32 {
+        self.base.logical_pages.min(self.base.physical_pages)
+    }
+
+    fn next_allocated(&self, from: LogicalPage) -> Result<Option<LogicalPage>> {
+        self.base.next_allocated(from.0.max(1))
     }
 }
 
@@ -243,6 +268,26 @@ impl Base {
 
     pub(crate) fn is_allocated(&self, page: LogicalPage) -> Result<bool> {
         Ok(!page.is_none() && !self.entry(0, page.0)?.is_absent())
+    }
+
+    /// As [`PageRead::next_allocated`]. Goes past all that an absent map page stands for in one step.
+    fn next_allocated(&self, mut number: u32) -> Result<Option<LogicalPage>> {
+        'pages: while number < self.logical_pages {
+            if !self.entry(0, number)?.is_absent() {
+                return Ok(Some(LogicalPage(number)));
+            }
+            for level in (0..=self.shape.height).rev() {
+                let index = number / self.span(level);
+                if self.entry(level, index)?.is_absent() {
+                    let Some(next) = (index + 1).checked_mul(self.span(level)) else {
+                        return Ok(None);
+                    };
+                    number = next;
+                    continue 'pages;
+                }
+            }
+        }
+        Ok(None)
     }
 
     pub(crate) fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>> {

@@ -446,6 +446,12 @@ impl PageRead for PageTxn<'_> {
         self.base.page(page)
     }
 
+    fn allocated_pages_max(&self) -> u32 {
+        // A changed page gets its place when it is written out.
+        let places = (self.free.physical_pages).saturating_add(self.dirty.len() as u32);
+        places.min(self.free.logical_pages)
+    }
+
     fn is_allocated(&self, page: LogicalPage) -> Result<bool> {
         let changed = self.dirty.contains_key(&page.0)
             || self.placed.contains_key(&page.0)

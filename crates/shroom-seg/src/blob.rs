@@ -1,7 +1,7 @@
 //! Reading blobs: values of any length, in extents of raw pages and a tail in segments (format §5).
 //!
-//! * B3 Nothing is allocated or walked on the word of a descriptor alone: extents lie below the store's page count,
-//!   and together hold no more pages than it has.
+//! * B3 Nothing is allocated or walked on the word of a descriptor alone: extents lie below the store's page numbers,
+//!   and together hold no more pages than it can have.
 //! * B4 Every byte read belongs to the value: padding and slack are checked to be short, and slack to be zero.
 //!
 //! Absent on purpose: writes nothing; the length of a value is the caller's to remember.
@@ -58,7 +58,9 @@ impl<'p, R: PageRead> Blob<'p, R> {
             let end = u64::from(extent.first.0) + u64::from(extent.pages);
             let limit = u64::from(pages.logical_pages());
             extent_pages += u64::from(extent.pages);
-            if extent.first.is_none() || extent.pages == 0 || end > limit || extent_pages > limit {
+            let pages_max = u64::from(pages.allocated_pages_max());
+            let outside = extent.first.is_none() || end > limit;
+            if outside || extent.pages == 0 || extent_pages > pages_max {
                 return fault(format!(
                     "extent of {} pages at {}, of {limit}",
                     extent.pages, extent.first

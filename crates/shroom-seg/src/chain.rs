@@ -47,7 +47,7 @@ pub fn segment_data_of(page: &[u8], offset: u16) -> Option<&[u8]> {
 
 /// The most bytes that the store can hold.
 pub(crate) fn store_bytes<R: PageRead>(pages: &R) -> u64 {
-    u64::from(pages.logical_pages()) * pages.page_size().bytes() as u64
+    u64::from(pages.allocated_pages_max()) * pages.page_size().bytes() as u64
 }
 
 fn read<R: PageRead>(pages: &R, addr: SegmentAddr) -> Result<Segment<'_>> {

@@ -1,7 +1,7 @@
 //! A full, read-only walk of the free-space index: for checks and statistics.
 //!
-//! * K1 Each index page is visited once: a page named twice is a finding, and is not entered again, so the walk is
-//!   bounded by the pages there are.
+//! * K1 Each index page is visited once: a page named twice is a finding, and is not entered again; and no more pages are
+//!   visited than the file has places for.
 //!
 //! Absent on purpose: does not look at storage pages.
 
@@ -69,6 +69,10 @@ impl IndexWalk {
         level: usize,
         position: u64,
     ) -> Result<Option<u8>> {
+        if self.pages.len() as u64 >= u64::from(pages.allocated_pages_max()) {
+            self.find(page, "more index pages than the file has places for".into());
+            return Ok(None);
+        }
         if !self.pages.insert(page) {
             self.find(page, "index page is linked twice".into());
             return Ok(None);

@@ -116,7 +116,7 @@ impl References {
         blob.chain.end()?;
         let of_extents = blob.extents.iter().map(|extent| u64::from(extent.pages));
         let extent_pages = of_extents.fold(self.extent_pages, |sum, pages| sum + pages);
-        let limit = u64::from(pages.logical_pages());
+        let limit = u64::from(pages.allocated_pages_max());
         if extent_pages > 2 * limit {
             return Err(SegError::Blob {
                 addr: head,
@@ -308,28 +308,50 @@ impl<R: PageRead> Checking<'_, R> {
         }
         owners.dedup_by_key(|owner| owner.0);
 
+        self.compare_allocated(&owners)?;
+        Ok(owners)
+    }
+
+    /// Compares the pages that are used, ascending, with those allocated.
+    fn compare_allocated(&mut self, owners: &[(LogicalPage, Owner)]) -> Result<()> {
         let mut owned = owners.iter().copied().peekable();
-        for number in 0..self.pages.logical_pages() {
-            let page = LogicalPage(number);
-            let owner = owned.next_if(|owner| owner.0 == page).map(|owner| owner.1);
-            match (owner, number != 0 && self.pages.is_allocated(page)?) {
-                (Some(owner), false) => self.find(
+        let mut next = self.pages.next_allocated(LogicalPage(0))?;
+        let mut left = self.pages.allocated_pages_max();
+        while owned.peek().is_some() || next.is_some() {
+            let used = owned.next_if(|owner| next.is_none_or(|next| owner.0 <= next));
+            if let Some((page, owner)) = used
+                && Some(page) != next
+            {
+                let exists = page.0 < self.pages.logical_pages();
+                let what = if exists {
+                    "is not allocated"
+                } else {
+                    "does not exist"
+                };
+                self.find(
                     page,
                     None,
-                    format!("is not allocated, but used as {}", owner.name()),
-                ),
-                (None, true) => self.find(page, None, "is allocated, but nothing uses it".into()),
-                _ => {}
+                    format!("{what}, but is used as {}", owner.name()),
+                );
+                continue;
             }
+            let Some(page) = next else { continue };
+            if used.is_none() {
+                self.find(page, None, "is allocated, but nothing uses it".into());
+            }
+            if left == 0 {
+                // The page map leads to the same places again and again.
+                self.find(
+                    page,
+                    None,
+                    "is one more page than the file has places for".into(),
+                );
+                break;
+            }
+            left -= 1;
+            next = self.pages.next_allocated(LogicalPage(page.0 + 1))?;
         }
-        for (page, owner) in owned {
-            self.find(
-                page,
-                None,
-                format!("does not exist, but is used as {}", owner.name()),
-            );
-        }
-        Ok(owners)
+        Ok(())
     }
 
     /// Checks one storage page, of which these segments are referenced.

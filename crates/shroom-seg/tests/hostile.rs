@@ -1,11 +1,15 @@
 //! Arbitrary bytes in the pages: every reader and writer gives data or an error, and ends.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
+use shroom_page::storage::MemoryStorage;
 use shroom_page::{LogicalPage, PageRead, PageSize, PageStore, Roots};
 use shroom_seg::{
     BlobChunks, References, SegmentAddr, SegmentTxn, blob_pages, blob_read, blob_slice,
     blob_to_vec, segment, stats, verify,
 };
+use shroom_sim::forge::{Image, SUPERBLOCK_HEADER_LEN, field};
 
 /// What a test may do to a page.
 #[derive(Clone, Debug)]
@@ -379,4 +383,102 @@ fn a_chain_whose_last_segment_is_empty_is_refused() {
         assert!(error.is_corruption(), "{length}: {error}");
         assert!(References::new().add_blob(&txn, head, length).is_err());
     }
+}
+
+/// A store that claims as many logical pages as a map of 7 levels can hold, and is a few pages long.
+fn with_half_a_billion_pages(bytes: Vec<u8>) -> Vec<u8> {
+    let mut image = Image::new(bytes).unwrap();
+    let (fanout, levels) = (image.fanout(), 7_u8);
+    let span = (fanout as u32).pow(levels.into());
+    let (pages, entries) = (6 * span, 6);
+    let roots = image.u32(field::ROOT_ENTRIES) as usize;
+    let old: Vec<u32> = (0..roots)
+        .map(|index| image.u32(SUPERBLOCK_HEADER_LEN + index * 4))
+        .collect();
+    let first = image.add_pages(levels.into());
+    for level in 0..levels {
+        let page = (first + u32::from(levels - 1 - level)) as usize;
+        image.set(page * 512, &[3, level]);
+        if level == 0 {
+            for (index, physical) in old.iter().enumerate() {
+                image.set(image.map_entry(page, index), &physical.to_le_bytes());
+            }
+        } else {
+            image.set(image.map_entry(page, 0), &(page as u32 + 1).to_le_bytes());
+        }
+        image.recount_map_page(page);
+    }
+    image.set(SUPERBLOCK_HEADER_LEN, &[0; 512 - SUPERBLOCK_HEADER_LEN]);
+    image.set(SUPERBLOCK_HEADER_LEN, &first.to_le_bytes());
+    image.set(field::MAP_HEIGHT, &[levels]);
+    image.set(field::LOGICAL_PAGES, &u32::to_le_bytes(pages));
+    image.set(field::ROOT_ENTRIES, &u32::to_le_bytes(entries));
+    // No free physical page; one logical run, of which only the last page is told.
+    let mut record = vec![0, 1];
+    for mut value in [pages - 1, 1] {
+        while value > 127 {
+            record.push(value as u8 | 128);
+            value >>= 7;
+        }
+        record.push(value as u8);
+    }
+    let tail = SUPERBLOCK_HEADER_LEN + entries as usize * 36;
+    image.set(tail, &record);
+    image.set(field::FREE_BYTES, &(record.len() as u32).to_le_bytes());
+    image.seal();
+    image.level_slots();
+    image.into_bytes()
+}
+
+#[test]
+fn pages_that_a_forged_map_only_claims_cost_nothing() {
+    let memory = MemoryStorage::new();
+    let page_size = PageSize::new(512).unwrap();
+    let store = PageStore::create(Arc::new(memory.clone()), page_size).unwrap();
+    let mut txn = store.begin().unwrap();
+    let mut segments = SegmentTxn::open(&mut txn, &[0; 64]).unwrap();
+    // A blob whose only extent is all the pages there seem to be.
+    let extent: Vec<u8> = [
+        &[1, 0][..],
+        &1u32.to_le_bytes(),
+        &600_000_000u32.to_le_bytes(),
+    ]
+    .concat();
+    let vast = segments.allocate(&extent).unwrap();
+    let circle = segments.allocate(&[0; 100]).unwrap();
+    let seg = segments.finish().unwrap();
+    let bytes = txn.page_mut(circle.page).unwrap();
+    let link = usize::from(circle.offset) + 2 + 100;
+    bytes[link..link + 2].copy_from_slice(&circle.offset.to_le_bytes());
+    txn.commit(Roots {
+        seg,
+        ..Roots::default()
+    })
+    .unwrap();
+    drop(store);
+
+    let forged = with_half_a_billion_pages(memory.to_bytes());
+    let store = PageStore::open(Arc::new(MemoryStorage::from_bytes(forged))).unwrap();
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.logical_pages(), 6 * 14u32.pow(7));
+    let length = 600_000_000 * 512;
+    let mut references = References::new();
+    for (head, length) in [(vast, length), (circle, 1 << 20), (circle, length)] {
+        assert!(
+            blob_to_vec(&snapshot, head, length)
+                .unwrap_err()
+                .is_corruption()
+        );
+        assert!(
+            blob_pages(&snapshot, head, length)
+                .unwrap_err()
+                .is_corruption()
+        );
+        assert!(references.add_blob(&snapshot, head, length).is_err());
+    }
+    references.add_segment(vast);
+    references.add_segment(circle);
+    let report = verify(&snapshot, &seg, &references).unwrap();
+    // That the second stands alone and has a link.
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
 }

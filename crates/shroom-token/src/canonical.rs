@@ -141,7 +141,7 @@ impl<'s> CanonicalImage<'s> {
     /// Those of the layers below.
     pub fn finish(mut self) -> Result<(ImageWriter<'s>, [u8; 64], TokenRoot)> {
         while !self.waiting.is_empty() {
-            self.write_pack()?;
+            self.write_pack(self.full())?;
         }
         let Totals { tokens, payload } = self.totals;
         let mut root = TokenRoot::EMPTY;
@@ -168,15 +168,22 @@ impl<'s> CanonicalImage<'s> {
     fn push_stored(&mut self, id: TokenId, bytes: &[u8], blob: bool) -> Result<()> {
         self.waiting.push(id.0, &[bytes], blob);
         self.shape = self.shape.with(id.0, bytes.len(), blob);
+        // Without this token those that wait fit a pack.
+        let mut full = self.waiting.len() - 1;
         while !self.shape.fits(self.segments.capacity()) {
-            self.write_pack()?;
+            self.write_pack(full)?;
+            full = self.full();
         }
         Ok(())
     }
 
-    /// Writes the first of the tokens that wait as a pack.
-    fn write_pack(&mut self) -> Result<()> {
-        let full = self.waiting.cut_forward(0, self.segments.capacity());
+    /// How many of the tokens that wait one pack holds.
+    fn full(&self) -> usize {
+        self.waiting.cut_forward(0, self.segments.capacity())
+    }
+
+    /// Writes the first of the tokens that wait as a pack; `full` is [`full`](Self::full).
+    fn write_pack(&mut self, full: usize) -> Result<()> {
         let Some((id, _, _)) = self.waiting.token(0) else {
             return Ok(());
         };

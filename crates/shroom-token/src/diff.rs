@@ -52,12 +52,15 @@ impl Changes {
     }
 }
 
+/// A state to be compared: its pages, its root, and the blobs in its pages that are no token's (head and length).
+pub type Compared<'p> = (&'p Snapshot, &'p TokenRoot, &'p [(SegmentAddr, u64)]);
+
 /// Finds the ids outside which two states have the same tokens. Costs what differs; and a walk over all tokens when a page
 /// differs that no differing pack accounts for, as after a change inside a large value that keeps its length.
 ///
 /// # Errors
 /// Corruption of the pages read; states with pages of different sizes.
-pub fn changes(before: (&Snapshot, &TokenRoot), after: (&Snapshot, &TokenRoot)) -> Result<Changes> {
+pub fn changes(before: Compared<'_>, after: Compared<'_>) -> Result<Changes> {
     let mut changes = Changes::default();
     let mut differences = diff_pages(before.0, after.0)?;
     for difference in differences.by_ref() {
@@ -69,7 +72,11 @@ pub fn changes(before: (&Snapshot, &TokenRoot), after: (&Snapshot, &TokenRoot)) 
         }
     }
     changes.pages_compared += differences.map_pages();
-    let sides = [before, after].map(|(pages, root)| Side { pages, root });
+    let sides = [before, after].map(|(pages, root, others)| Side {
+        pages,
+        root,
+        others,
+    });
     let mut search = Search {
         sides,
         ranges: Vec::new(),
@@ -99,6 +106,8 @@ type Content<'p> = (LiveSegment<'p>, Option<Pack<'p>>);
 struct Side<'p> {
     pages: &'p Snapshot,
     root: &'p TokenRoot,
+    /// Blobs that are no token's.
+    others: &'p [(SegmentAddr, u64)],
 }
 
 impl<'p> Side<'p> {
@@ -265,9 +274,14 @@ impl<'p> Search<'p> {
         Ok(left)
     }
 
-    /// The segments and extents of the blobs of the differing packs of a side.
+    /// The segments and extents of the blobs of the differing packs of a side, and of those that are no token's.
     fn blobs(&self, side: usize) -> Result<(HashSet<SegmentAddr>, Extents)> {
         let (mut segments, mut extents) = (HashSet::new(), Extents::new());
+        for &(head, length) in self.sides[side].others {
+            let places = blob_places(self.sides[side].pages, head, length)?;
+            segments.extend(places.segments);
+            extents.extend(places.extents);
+        }
         let packs = self.packs.iter().filter(|(of, _)| *of == side);
         for (_, pack) in packs {
             for index in 0..pack.len() {

@@ -66,7 +66,7 @@ mod verify;
 
 pub use bulk::bulk_append;
 pub use canonical::CanonicalImage;
-pub use diff::{Changes, changes};
+pub use diff::{Changes, Compared, changes};
 pub use edit::{Bytes, Edit};
 pub use error::{Result, TokenError};
 pub use hint::PackHint;

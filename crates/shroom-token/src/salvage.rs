@@ -401,7 +401,7 @@ impl Search {
             };
             self.owned.insert(head);
             // The raw pages of blobs are all different: more runs than pages are a forgery, and so are many refusals.
-            if self.refused > REFUSED_MAX || self.raw.len() > pages.logical_pages() as usize {
+            if self.refused > REFUSED_MAX || self.raw.len() > pages.allocated_pages_max() as usize {
                 self.complete = false;
                 continue;
             }

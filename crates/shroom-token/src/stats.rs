@@ -34,7 +34,7 @@ fn below<R: PageRead>(
     if child_level == 0 {
         *count += node.len() as u64;
     }
-    let limit = u64::from(pages.logical_pages());
+    let limit = u64::from(pages.allocated_pages_max());
     if *count > limit {
         return Err(TokenError::Totals {
             what: "directory pages",

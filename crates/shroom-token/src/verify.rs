@@ -1,7 +1,8 @@
 //! The full check: every directory page, every pack, every blob's shape, and the totals.
 //!
 //! * V1 Damage is collected and the walk goes on; errors of the system end it.
-//! * V2 A page or pack named twice is reported and not entered again, so that the walk ends.
+//! * V2 A page or pack named twice is reported and not entered again, and no more are entered than the file has room for, so
+//!   that the walk ends.
 //!
 //! Absent on purpose: repairs nothing; what storage pages hold besides is for `shroom_seg::verify` to check,
 //! with the references collected here.
@@ -13,6 +14,7 @@ use shroom_seg::{References, SegmentAddr};
 
 use crate::lookup::{open_node, open_pack, pack_error};
 use crate::node::Entry;
+use crate::pack::PACK_HEADER_LEN;
 use crate::{Result, Stored, TokenError, TokenId, TokenRoot, inline_len_max};
 
 /// What [`verify`] saw.
@@ -58,6 +60,7 @@ pub fn verify<R: PageRead>(
         references,
         report,
         seen: HashSet::new(),
+        full: false,
     };
     match root.level() {
         Some(level) => walk.page(root.addr, level, None, None)?,
@@ -85,6 +88,8 @@ struct Walk<'w, R> {
     references: &'w mut References,
     report: TokenReport,
     seen: HashSet<SegmentAddr>,
+    /// As many places were seen as there can be.
+    full: bool,
 }
 
 impl<R: PageRead> Walk<'_, R> {
@@ -155,7 +160,25 @@ impl<R: PageRead> Walk<'_, R> {
         Ok(())
     }
 
+    /// Directory pages and packs are at most this many: no pack is shorter.
+    fn places_max(&self) -> u64 {
+        let page_len = self.pages.page_size().bytes() as u64;
+        u64::from(self.pages.allocated_pages_max()) * page_len / PACK_HEADER_LEN as u64
+    }
+
     fn first_visit(&mut self, addr: SegmentAddr) -> bool {
+        // Two pages that the page map leads to the same place would be seen twice.
+        if self.seen.len() as u64 >= self.places_max() {
+            if !self.full {
+                self.full = true;
+                self.report.findings.push(TokenError::Totals {
+                    what: "directory pages and packs",
+                    expected: self.places_max(),
+                    got: self.places_max() + 1,
+                });
+            }
+            return false;
+        }
         let first = self.seen.insert(addr);
         if !first {
             self.report.findings.push(TokenError::NamedTwice { addr });

@@ -423,10 +423,30 @@ fn compact(dir: &Path) -> Outcome {
     type Length = fn(&mut Random) -> usize;
     let dense: Vec<u64> = (0..TOKENS).collect();
     let sets: [(&str, Vec<u64>, Length, &str); 4] = [
-        ("16 bytes, dense ids", dense.clone(), |_| 16, "at most 17.2 in all"),
-        ("16 bytes, random ids", random_ids(), |_| 16, "at most 23.5 in all"),
-        ("8 to 512 bytes, dense ids", dense, Random::length, "at most 6 over"),
-        ("8 to 512 bytes, random ids", random_ids(), Random::length, "7 bytes of id among them"),
+        (
+            "16 bytes, dense ids",
+            dense.clone(),
+            |_| 16,
+            "at most 17.2 in all",
+        ),
+        (
+            "16 bytes, random ids",
+            random_ids(),
+            |_| 16,
+            "at most 23.5 in all",
+        ),
+        (
+            "8 to 512 bytes, dense ids",
+            dense,
+            Random::length,
+            "at most 6 over",
+        ),
+        (
+            "8 to 512 bytes, random ids",
+            random_ids(),
+            Random::length,
+            "7 bytes of id among them",
+        ),
     ];
     for (set, (name, mut ids, length, limit)) in sets.into_iter().enumerate() {
         let path = dir.join(format!("compact-{set}.shroom"));
@@ -454,7 +474,10 @@ fn compact(dir: &Path) -> Outcome {
         let start = Instant::now();
         let hash = db.file_hash()?;
         let hashed = start.elapsed().as_secs_f64();
-        assert_eq!(blake3::hash(&std::fs::read(&new)?).as_bytes(), hash.as_bytes());
+        assert_eq!(
+            blake3::hash(&std::fs::read(&new)?).as_bytes(),
+            hash.as_bytes()
+        );
         let file = made.file_bytes as f64;
         println!(
             "compact, {TOKENS} tokens of {name}: from {:.1} MB while open to {:.1} MB, {:.2} B a token, {:.2} over the payload ({limit}); {:.0} MB/s, hash of it without writing {:.0} MB/s",
@@ -470,11 +493,64 @@ fn compact(dir: &Path) -> Outcome {
     Ok(())
 }
 
+/// The content root: by reading all tokens, and kept; what keeping it costs a put.
+fn roots(dir: &Path) -> Outcome {
+    for (name, length) in [
+        ("16 bytes", (|_| 16) as fn(&mut Random) -> usize),
+        ("8 to 512 bytes", Random::length),
+    ] {
+        let mut found = Vec::new();
+        for track in [false, true] {
+            let path = dir.join(format!("roots-{name}-{track}.shroom"));
+            let db = Options::new().track_content_root(track).open(&path)?;
+            let mut bytes = Vec::new();
+            db.bulk_load((0..TOKENS).map(|id| {
+                let mut token = Random(id);
+                let len = length(&mut token);
+                token.fill(&mut bytes, len);
+                (id, bytes.clone())
+            }))?;
+            let start = Instant::now();
+            let mut random = Random(3);
+            let mut longest = Duration::ZERO;
+            for _ in 0..TOKENS {
+                let (id, len) = (random.below(TOKENS), length(&mut random));
+                random.fill(&mut bytes, len);
+                let start = Instant::now();
+                db.put(id, &bytes)?;
+                longest = longest.max(start.elapsed());
+            }
+            db.checkpoint()?;
+            let put = start.elapsed();
+            let start = Instant::now();
+            found.push(db.content_root()?);
+            let of_pages = start.elapsed();
+            for id in 0..1000 {
+                db.put(id * 999, &bytes)?;
+            }
+            let start = Instant::now();
+            db.content_root()?;
+            let of_journal = start.elapsed();
+            println!(
+                "roots, {TOKENS} tokens of {name}, {}: {:.0} ns a put, checkpoints included, longest {:.1} ms; content root {:.3} ms, {:.3} ms with 1000 tokens in the journal",
+                if track { "kept" } else { "not kept" },
+                put.as_nanos() as f64 / TOKENS as f64,
+                longest.as_secs_f64() * 1e3,
+                of_pages.as_secs_f64() * 1e3,
+                of_journal.as_secs_f64() * 1e3,
+            );
+            db.close()?;
+        }
+        assert_eq!(found[0], found[1]);
+    }
+    Ok(())
+}
+
 fn main() -> Outcome {
     let dir = tempfile::tempdir_in(std::env::var_os("SHROOM_DIR").unwrap_or_else(|| ".".into()))?;
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     type Part = (&'static str, fn(&Path) -> Outcome);
-    let parts: [Part; 9] = [
+    let parts: [Part; 10] = [
         ("sizes", sizes),
         ("churn", churn),
         ("gets", gets),
@@ -484,6 +560,7 @@ fn main() -> Outcome {
         ("large", large),
         ("snapshots", snapshots),
         ("compact", compact),
+        ("roots", roots),
     ];
     for (name, part) in parts {
         if wanted.is_empty() || wanted.iter().any(|want| want == name) {

@@ -39,10 +39,11 @@ impl Core {
             mark: self.mark().skip_one(),
             areas: [None; 2],
         };
-        let base = self.commit_pages(&drain, None, |segments, mut root| {
+        let base = self.commit_pages(&drain, None, |segments, mut root, tracker| {
             while let Some(chunk) = take_chunk(&mut tokens)? {
                 count += chunk.len() as u64;
                 root = load_chunk(segments, root, last, &chunk)?;
+                tracker.put(chunk.iter().map(|(id, bytes)| (*id, bytes.as_ref())))?;
                 segments.pages_mut().spill()?;
             }
             Ok(root)

@@ -1,14 +1,15 @@
 //! The content root of a state: the hash of its set of tokens (format §11).
 //!
-//! Every token is hashed, on all processors: the threads share one walk over the state, from which each takes some tokens
-//! at a time. A state remembers its root.
+//! Where the file keeps the sum over its tokens, only what was written since the last checkpoint is hashed. Elsewhere every token
+//! is, on all processors: the threads share one walk over the state, from which each takes some tokens at a time. A state
+//! remembers its root.
 //!
 //! * E1 The root depends on the tokens alone, not on which thread hashed which.
 //! * E2 Memory does not grow with the number of tokens or with their lengths.
 
 use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -20,14 +21,18 @@ use crate::digest::{ContentRoot, PageRoot};
 use crate::error::Result;
 use crate::iter::{Item, Iter};
 use crate::lattice::{Element, Lattice};
+use crate::overlay::Overlay;
 use crate::snapshot::Snapshot;
 use crate::state::{State, misplaced};
+use crate::tracking::difference;
 
 /// Tokens that a thread takes at a time.
 const TAKEN: usize = 64;
 /// One more thread is worth starting for this many tokens, or for this many bytes of values.
 const TOKENS_PER_THREAD: u64 = 2048;
 const BYTES_PER_THREAD: u64 = 1 << 20;
+/// One more thread is worth starting for this many changes.
+const CHANGES_PER_THREAD: u64 = 256;
 
 impl Db {
     /// The hash of the set of tokens in the present state. See [`Snapshot::content_root`].
@@ -36,6 +41,12 @@ impl Db {
     /// Corruption of the bytes read.
     pub fn content_root(&self) -> Result<ContentRoot> {
         self.core().state.load_full().content_root()
+    }
+
+    /// Whether the file keeps track of the content root: see
+    /// [`Options::track_content_root`](crate::Options::track_content_root).
+    pub fn tracks_content_root(&self) -> bool {
+        self.core().state.load().base.lattice.is_some()
     }
 
     /// The hash that authenticates every page of the last checkpoint. O(1). What only the journal holds is not in it:
@@ -47,7 +58,8 @@ impl Db {
 
 impl Snapshot {
     /// The hash of this state's set of tokens (id, bytes): equal for equal sets, whatever their history, the page size and
-    /// the places in the file; the tag is not in it. Reads every token once, on all processors, the first time.
+    /// the places in the file; the tag is not in it. Reads every token, on all processors, the first time; where the file keeps track
+    /// ([`Options::track_content_root`](crate::Options::track_content_root)), only those written since the last checkpoint.
     ///
     /// # Errors
     /// Corruption of the bytes read.
@@ -68,8 +80,18 @@ impl State {
         if let Some(&root) = self.content.get() {
             return Ok(root);
         }
-        let root = scan(self)?.root().into();
-        Ok(*self.content.get_or_init(|| root))
+        let sum = match self.base.kept_sum()? {
+            None => scan(self)?,
+            Some(mut sum) => {
+                let mut ids: Vec<u64> = self.changed_ids().collect();
+                ids.sort_unstable();
+                ids.dedup();
+                let below = Self::new(Arc::clone(&self.base), None, Overlay::default());
+                sum.add_all(&difference(&below, self, &ids)?);
+                sum
+            }
+        };
+        Ok(*self.content.get_or_init(|| sum.root().into()))
     }
 }
 
@@ -92,7 +114,12 @@ pub(crate) fn scan(state: &Arc<State>) -> Result<Lattice> {
         Ok(sum)
     } else {
         let what = "tokens";
-        Err(TokenError::Totals { what, expected, got }.into())
+        Err(TokenError::Totals {
+            what,
+            expected,
+            got,
+        }
+        .into())
     }
 }
 
@@ -185,6 +212,27 @@ impl State {
             Err(misplaced(id, got, length))
         }
     }
+}
+
+/// The sum of what `add` adds for each index below `count`, on all processors.
+pub(crate) fn sum_over(
+    count: usize,
+    add: &(dyn Fn(usize, &mut Lattice) -> Result<()> + Sync),
+) -> Result<Lattice> {
+    let next = AtomicUsize::new(0);
+    in_parallel(1 + count as u64 / CHANGES_PER_THREAD, &|| {
+        let mut sum = Lattice::default();
+        loop {
+            // Stays far below an overflow: a thread ends at the first that is too high.
+            let first = next.fetch_add(TAKEN, Ordering::Relaxed);
+            if first >= count {
+                return Ok(sum);
+            }
+            for index in first..count.min(first + TAKEN) {
+                add(index, &mut sum)?;
+            }
+        }
+    })
 }
 
 /// The sum of what `work` gives on the calling thread and on others, up to `threads` and the number of processors in all.

@@ -45,11 +45,13 @@ impl Drop for Owner {
 
 impl Db {
     pub(crate) fn new(store: PageStore, options: Options) -> Result<Self> {
-        Ok(Self {
+        let db = Self {
             owner: Arc::new(Owner {
                 core: Core::open(store, options)?,
             }),
-        })
+        };
+        db.core().settle_tracking()?;
+        Ok(db)
     }
 
     pub(crate) fn core(&self) -> &Core {

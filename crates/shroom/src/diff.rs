@@ -16,6 +16,7 @@ use shroom_token::{Changes, Stored, changes};
 
 use crate::error::Result;
 use crate::iter::{Item, Iter};
+use crate::lattice::LATTICE_LEN;
 use crate::snapshot::Snapshot;
 use crate::state::{Place, State};
 
@@ -96,9 +97,14 @@ impl Cursor {
 
 impl Diff {
     fn new(before: &Arc<State>, after: &Arc<State>) -> Result<Self> {
-        let side = |state: &'_ Arc<State>| (state.base.pages.clone(), state.base.root);
-        let (old, new) = (side(before), side(after));
-        let changes = changes((&old.0, &old.1), (&new.0, &new.1))?;
+        let lattices = [before, after].map(|state| {
+            let head = state.base.lattice;
+            Vec::from_iter(head.map(|head| (head, LATTICE_LEN as u64)))
+        });
+        let changes = changes(
+            (&before.base.pages, &before.base.root, &lattices[0]),
+            (&after.base.pages, &after.base.root, &lattices[1]),
+        )?;
         let mut ranges = changes.ranges.clone();
         // What is not in the pages yet may be in either state alone.
         ranges.extend(
@@ -236,3 +242,32 @@ impl Iterator for Diff {
 }
 
 impl FusedIterator for Diff {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+    use shroom_page::storage::MemoryStorage;
+
+    /// The lattice changes with each checkpoint, and is no token's: nobody need look for its owner among all blobs.
+    #[test]
+    fn a_kept_content_root_costs_no_full_walk() {
+        for page_size in [512, 1024, 4096] {
+            let options = Options::new().page_size(page_size).track_content_root(true);
+            let db = options
+                .open_storage(Arc::new(MemoryStorage::new()))
+                .unwrap();
+            db.bulk_load((0..5000_u64).map(|id| (id, id.to_le_bytes())))
+                .unwrap();
+            db.put(7777, &vec![7; 50_000]).unwrap();
+            db.checkpoint().unwrap();
+            let before = db.snapshot();
+            db.put(9, b"other").unwrap();
+            db.checkpoint().unwrap();
+            let mut diff = before.diff(&db.snapshot()).unwrap();
+            assert!(!diff.changes.is_full_walk, "{page_size}");
+            assert_eq!(diff.next().unwrap().unwrap(), Difference::Changed(9));
+            assert!(diff.next().is_none());
+        }
+    }
+}

@@ -18,6 +18,7 @@ use crate::overlay::Overlay;
 use crate::root::ApplicationRoot;
 use crate::state::{Base, State};
 use crate::sync::{Builder, MutexGuard};
+use crate::tracking::Tracker;
 
 /// Size of a new journal area, in bytes.
 const AREA_BYTES_MIN: u64 = 64 << 10;
@@ -246,11 +247,14 @@ impl Core {
         let _entered = span.enter();
         self.progress.begin(frozen.len() as u64);
         let mut edits = frozen.edits().inspect(|_| self.progress.step()).peekable();
+        // What is below is in the pages.
+        let mut first_id = 0;
         loop {
             let before = self.store.snapshot();
             let budget = self.slice_bytes(before.physical_pages());
             let mut roots = *before.roots();
             drop(before);
+            let mut tracker = Tracker::open(self)?;
             let mut txn = self.store.begin()?;
             let mut segments = SegmentTxn::open(&mut txn, &roots.seg)?;
             let root = merge(
@@ -259,9 +263,14 @@ impl Core {
                 &mut edits,
                 budget,
             )?;
+            let next = edits.peek().map(|(id, _)| id.0);
+            let last_id = next.map_or(u64::MAX, |next| next.saturating_sub(1));
+            tracker.apply(&frozen, first_id, last_id)?;
+            tracker.finish(&mut segments, &mut roots)?;
             roots.seg = segments.finish()?;
             roots.token = root.encode();
-            let last = edits.peek().is_none();
+            let last = next.is_none();
+            first_id = next.unwrap_or(u64::MAX);
             if last {
                 drain.finish(&mut txn, &mut roots, frozen.tag)?;
             } else {
@@ -284,7 +293,12 @@ impl Core {
 
     /// Merges an overlay in one commit.
     pub(crate) fn drain_atomically(&self, drain: &Drain, overlay: &Overlay) -> Result<Arc<Base>> {
-        self.drain_edits(drain, overlay.edits(), overlay.tag)
+        let mut edits = overlay.edits().peekable();
+        self.commit_pages(drain, overlay.tag, |segments, root, tracker| {
+            let root = merge(segments, &root, &mut edits, usize::MAX)?;
+            tracker.apply(overlay, 0, u64::MAX)?;
+            Ok(root)
+        })
     }
 
     /// Puts one value in one commit.
@@ -293,36 +307,29 @@ impl Core {
         drain: &Drain,
         (id, bytes): (u64, &[u8]),
     ) -> Result<Arc<Base>> {
-        self.drain_edits(
-            drain,
-            std::iter::once((TokenId(id), Edit::Put(Bytes::One(bytes)))),
-            None,
-        )
-    }
-
-    fn drain_edits<'e>(
-        &self,
-        drain: &Drain,
-        edits: impl Iterator<Item = (TokenId, Edit<'e>)>,
-        tag: Option<u64>,
-    ) -> Result<Arc<Base>> {
-        let mut edits = edits.peekable();
-        self.commit_pages(drain, tag, |segments, root| {
-            Ok(merge(segments, &root, &mut edits, usize::MAX)?)
+        let edit = (TokenId(id), Edit::Put(Bytes::One(bytes)));
+        let mut edits = std::iter::once(edit).peekable();
+        self.commit_pages(drain, None, |segments, root, tracker| {
+            let root = merge(segments, &root, &mut edits, usize::MAX)?;
+            tracker.put(std::iter::once((id, bytes)))?;
+            Ok(root)
         })
     }
 
-    /// One commit of whatever `change` does to the tokens.
+    /// One commit of whatever `change` does to the tokens, and tells the tracker.
     pub(crate) fn commit_pages(
         &self,
         drain: &Drain,
         tag: Option<u64>,
-        change: impl FnOnce(&mut SegmentTxn<'_, '_>, TokenRoot) -> Result<TokenRoot>,
+        change: impl FnOnce(&mut SegmentTxn<'_, '_>, TokenRoot, &mut Tracker) -> Result<TokenRoot>,
     ) -> Result<Arc<Base>> {
         let mut roots = *self.store.snapshot().roots();
+        let mut tracker = Tracker::open(self)?;
         let mut txn = self.store.begin()?;
         let mut segments = SegmentTxn::open(&mut txn, &roots.seg)?;
-        let root = change(&mut segments, TokenRoot::decode(&roots.token)?)?;
+        let root = TokenRoot::decode(&roots.token)?;
+        let root = change(&mut segments, root, &mut tracker)?;
+        tracker.finish(&mut segments, &mut roots)?;
         roots.seg = segments.finish()?;
         roots.token = root.encode();
         drain.finish(&mut txn, &mut roots, tag)?;
@@ -437,7 +444,8 @@ impl Drain {
             }
         }
         if let Some(tag) = tag {
-            roots.application = ApplicationRoot { tag }.encode();
+            let root = ApplicationRoot::decode(&roots.application)?;
+            roots.application = ApplicationRoot { tag, ..root }.encode();
         }
         Ok(())
     }

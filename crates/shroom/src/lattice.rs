@@ -59,6 +59,13 @@ impl Lattice {
         }
     }
 
+    /// The sum of which these are the bytes.
+    pub(crate) fn from_bytes(bytes: &[u8; LATTICE_LEN]) -> Self {
+        let mut sum = Self::default();
+        sum.zip(bytes, |_, number| number);
+        sum
+    }
+
     /// The sum's bytes.
     pub(crate) fn to_bytes(&self) -> [u8; LATTICE_LEN] {
         let mut bytes = [0; LATTICE_LEN];
@@ -142,6 +149,7 @@ mod tests {
                     theirs.mix_out(&published(*id, bytes));
                 }
             }
+            prop_assert_eq!(&Lattice::from_bytes(&ours.to_bytes()), &ours);
             let theirs: Vec<u8> = theirs.0.iter().flat_map(|lane| lane.to_le_bytes()).collect();
             prop_assert_eq!(&ours.to_bytes()[..], &theirs[..]);
         }
@@ -170,7 +178,14 @@ mod tests {
     #[test]
     fn id_length_and_bytes_do_not_run_into_each_other() {
         let of = |id, bytes: &[u8]| element(id, &[bytes]).finish();
-        let elements = [of(1, b""), of(2, b""), of(1, b"a"), of(1, b"a\0"), of(1, b"\0a"), of(256, b"")];
+        let elements = [
+            of(1, b""),
+            of(2, b""),
+            of(1, b"a"),
+            of(1, b"a\0"),
+            of(1, b"\0a"),
+            of(256, b""),
+        ];
         for (index, element) in elements.iter().enumerate() {
             assert!(!elements[..index].contains(element), "{index}");
         }

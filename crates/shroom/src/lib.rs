@@ -59,6 +59,7 @@ mod snapshot;
 mod state;
 mod stats;
 mod sync;
+mod tracking;
 mod value;
 
 pub use batch::Batch;

@@ -34,6 +34,8 @@ pub struct Options {
     pub(crate) truncate: bool,
     pub(crate) read_only: bool,
     pub(crate) background: bool,
+    /// `None`: as the file does.
+    pub(crate) track_content_root: Option<bool>,
     /// Exactly this many bytes of changed pages make a slice of a checkpoint; `None`: by the file's size.
     pub(crate) slice_bytes: Option<usize>,
 }
@@ -49,6 +51,7 @@ impl Default for Options {
             truncate: false,
             read_only: false,
             background: true,
+            track_content_root: None,
             slice_bytes: None,
         }
     }
@@ -115,6 +118,16 @@ impl Options {
     #[must_use]
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
+        self
+    }
+
+    /// Whether the file keeps track of the hash of its tokens, so that [`Db::content_root`] need not read them all. A file keeps
+    /// what was chosen last, whoever opens it; a new one does not keep track. Turning it on reads every token once, turning it
+    /// off drops it. A put does not pay for it: a checkpoint takes longer, by about twice the hash of each token that it
+    /// moves, and the file is 2 KiB larger. A compacted file does not keep track until it is told to.
+    #[must_use]
+    pub fn track_content_root(mut self, track: bool) -> Self {
+        self.track_content_root = Some(track);
         self
     }
 

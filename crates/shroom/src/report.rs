@@ -1,12 +1,18 @@
 //! Checking everything, over all layers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use shroom_page::PageFinding;
 use shroom_seg::References;
 
+use crate::content_root::scan;
 use crate::core::Core;
+use crate::digest::ContentRoot;
 use crate::error::{Error, Result};
+use crate::lattice::LATTICE_LEN;
+use crate::overlay::Overlay;
+use crate::state::{Base, State};
 
 /// Something that is not as it must be.
 #[derive(Debug)]
@@ -18,6 +24,13 @@ pub enum Finding {
     Seg(shroom_seg::Finding),
     /// In a pack or the directory.
     Token(shroom_token::TokenError),
+    /// The sum over the tokens that the file keeps is not that of its tokens.
+    Content {
+        /// The content root that the file keeps.
+        kept: ContentRoot,
+        /// That of the tokens in its pages.
+        found: ContentRoot,
+    },
     /// What kept a layer from being checked.
     Blocked(Error),
 }
@@ -28,6 +41,12 @@ impl fmt::Display for Finding {
             Self::Page(finding) => finding.fmt(f),
             Self::Seg(finding) => finding.fmt(f),
             Self::Token(finding) => finding.fmt(f),
+            Self::Content { kept, found } => {
+                write!(
+                    f,
+                    "the file keeps the content root {kept}, its tokens have {found}"
+                )
+            }
             Self::Blocked(error) => write!(f, "not checked further: {error}"),
         }
     }
@@ -82,6 +101,9 @@ impl Report {
             }
             Err(error) => report.block(error.into())?,
         }
+        if let Err(error) = report.check_sum(base, &mut references) {
+            report.block(error)?;
+        }
         match shroom_seg::verify(&base.pages, &base.pages.roots().seg, &references) {
             Ok(segments) => report
                 .findings
@@ -89,6 +111,21 @@ impl Report {
             Err(error) => report.block(error.into())?,
         }
         Ok(report)
+    }
+
+    /// Checks the sum over the tokens, where the file keeps it.
+    fn check_sum(&mut self, base: &Arc<Base>, references: &mut References) -> Result<()> {
+        let Some(head) = base.lattice else {
+            return Ok(());
+        };
+        references.add_blob(&base.pages, head, LATTICE_LEN as u64)?;
+        let kept = base.kept_sum()?.map(|sum| sum.root().into());
+        let state = State::new(Arc::clone(base), None, Overlay::default());
+        let found = scan(&Arc::new(state))?.root().into();
+        if let Some(kept) = kept.filter(|&kept| kept != found) {
+            self.findings.push(Finding::Content { kept, found });
+        }
+        Ok(())
     }
 
     /// Corruption is a finding, anything else an error.

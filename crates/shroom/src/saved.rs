@@ -168,7 +168,9 @@ impl Core {
         writer.forget_ids();
         self.state
             .store(Arc::new(State::new(base, None, Overlay::default())));
-        Ok(())
+        drop(writer);
+        // The state may be from before the file kept track of its content.
+        self.settle_tracking()
     }
 }
 

@@ -6,12 +6,13 @@
 use std::sync::{Arc, OnceLock};
 
 use shroom_page::{PageRead, Snapshot};
-use shroom_seg::blob_slice;
+use shroom_seg::{SegmentAddr, blob_slice};
 use shroom_token::{PackHint, Stored, TokenId, TokenInfo, TokenRoot};
 
 use crate::digest::ContentRoot;
 use crate::error::Result;
 use crate::overlay::{Change, Grown, Overlay};
+use crate::root::ApplicationRoot;
 
 /// A checkpoint with its token root read out.
 #[derive(Debug)]
@@ -19,17 +20,20 @@ pub(crate) struct Base {
     pub(crate) pages: Snapshot,
     pub(crate) root: TokenRoot,
     pub(crate) tag: u64,
+    /// Where the sum over all tokens is, if the file keeps it.
+    pub(crate) lattice: Option<SegmentAddr>,
     hint: PackHint,
 }
 
 impl Base {
     pub(crate) fn new(pages: Snapshot) -> Result<Self> {
         let root = TokenRoot::decode(&pages.roots().token)?;
-        let tag = crate::root::ApplicationRoot::decode(&pages.roots().application)?.tag;
+        let application = ApplicationRoot::decode(&pages.roots().application)?;
         Ok(Self {
             pages,
             root,
-            tag,
+            tag: application.tag,
+            lattice: application.lattice,
             hint: PackHint::new(),
         })
     }

@@ -172,7 +172,8 @@ fn other_content_gives_another_hash() {
 /// Shapes that a random history seldom has.
 #[test]
 fn shapes_at_the_edges() {
-    let mut shapes: Vec<(&str, u32, BTreeMap<u64, Vec<u8>>)> = vec![
+    type Tokens = BTreeMap<u64, Vec<u8>>;
+    let mut shapes: Vec<(&str, u32, Tokens)> = vec![
         ("nothing", 512, BTreeMap::new()),
         (
             "one token at the last id",

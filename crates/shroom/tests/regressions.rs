@@ -532,3 +532,38 @@ fn nobody_waits_for_a_checkpoint_that_panicked() {
     assert_eq!(db.get(0).unwrap().unwrap(), [1; 200]);
     db.close().unwrap_err();
 }
+
+/// A close gave the journal's pages back and used them again before both superblock slots were durable. With the newer slot
+/// damaged after a crash there, the older one named a journal that was gone, and what it had held was missing silently.
+#[test]
+fn drained_frames_are_not_overwritten_before_both_slots_are_durable() {
+    let storage = FaultyStorage::new();
+    let db = open(&storage, 2048);
+    let mut batch = db.batch();
+    batch.put(5, &[1; 300]);
+    batch.commit_synced().unwrap();
+    db.put(2, &[2; 300]).unwrap();
+    db.flush().unwrap();
+    let acknowledged = storage.events();
+    db.close().unwrap();
+    let mut opened = 0;
+    for events in acknowledged..=storage.events() {
+        let unsynced = storage.unsynced_changes(events);
+        for plan in (0..1 << unsynced).map(CrashPlan::Subset) {
+            for slot in 0..2 {
+                let image = FaultyStorage::from_image(storage.crash_image(events, &plan));
+                image.flip_bit(slot * 2048 + 2, 0);
+                let Ok(db) = options(2048).open_storage(Arc::new(image)) else {
+                    continue;
+                };
+                let lengths = [5, 2].map(|id| db.get(id).map(|value| value.map(|v| v.len())));
+                let right = lengths
+                    .iter()
+                    .all(|length| !matches!(length, Ok(length) if *length != Some(300)));
+                assert!(right, "event {events}, {plan:?}, slot {slot}: {lengths:?}");
+                opened += 1;
+            }
+        }
+    }
+    assert!(opened > 20, "{opened}");
+}

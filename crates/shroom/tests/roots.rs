@@ -7,8 +7,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use shroom::storage::MemoryStorage;
 use shroom::storage::faulty::FaultyStorage;
-use shroom::{Db, Options, Snapshot};
-use shroom_sim::{Model, Random, Workload, crash_images, fingerprint, is_blank, run};
+use shroom::{Db, Error, Options, Snapshot};
+use shroom_page::{PageStore, Roots};
+use shroom_seg::{SegmentAddr, SegmentTxn};
+use shroom_sim::{Model, Random, Workload, assert_sound, crash_images, fingerprint, is_blank, run};
+use shroom_token::TokenRoot;
 use solana_lattice_hash::lt_hash::LtHash;
 
 type Tokens = BTreeMap<u64, Vec<u8>>;
@@ -50,12 +53,21 @@ fn in_memory(options: &Options) -> Db {
 fn the_vectors_of_the_format() {
     let counting: Vec<u8> = (0..5000).map(|index| (index % 251) as u8).collect();
     let vectors: [(&[(u64, &[u8])], &str); 4] = [
-        (&[], "EMPTY"),
-        (&[(0, b"")], "ZERO"),
-        (&[(42, b"spore")], "SPORE"),
+        (
+            &[],
+            "954f299908b190a9727360d719a7132f580977111b7cce2c4df3719a05b1bd85",
+        ),
+        (
+            &[(0, b"")],
+            "6faafc028c17215a0b6b11e8889c55fbafa5e1d3a1c6b90a4af95d6a5e129ce0",
+        ),
+        (
+            &[(42, b"spore")],
+            "41da9c80087233aa3c4fe3d20e0cadf2dfe5182177696eecd1700e5bb8148c08",
+        ),
         (
             &[(1, b"cap"), (2, b"stem and root"), (u64::MAX, &counting)],
-            "THREE",
+            "a6bffa36e6a6ab20a265847ffa1e5509c311ecbbb60ba554fbd1642e3c59825c",
         ),
     ];
     for (tokens, expected) in vectors {
@@ -67,7 +79,6 @@ fn the_vectors_of_the_format() {
             .iter()
             .map(|&(id, bytes)| (id, bytes.to_vec()))
             .collect();
-        eprintln!("VEC {}", published(&model)); if true { continue; }
         assert_eq!(published(&model), expected);
         assert_eq!(root(&db), expected, "in the journal");
         db.checkpoint().unwrap();
@@ -103,6 +114,7 @@ fn follow(options: &Options, seed: u64, operations: usize) {
         }
     }
     assert_eq!(root(&db), published(&model.tokens), "seed {seed}");
+    assert_sound(&db);
     for (snapshot, expected) in held {
         assert_eq!(snapshot.content_root().unwrap().to_string(), expected);
     }
@@ -117,6 +129,9 @@ proptest! {
         page_size in prop::sample::select(vec![512_u32, 1024, 4096, 65_536]),
     ) {
         follow(&small(page_size), seed, 60);
+        // Soundness is, where it is kept, that it is the root of the tokens in the pages.
+        follow(&small(page_size).track_content_root(true), seed, 60);
+        follow(&small(page_size).track_content_root(true).slice_bytes(1), seed, 60);
     }
 
     #[test]
@@ -139,6 +154,123 @@ proptest! {
         db.delete(id).unwrap();
         tokens.remove(&id);
         prop_assert_eq!(root(&db), published(&tokens));
+    }
+}
+
+/// What is kept, and for how long.
+#[test]
+fn a_file_keeps_track_until_told_otherwise() {
+    let storage = Arc::new(MemoryStorage::new());
+    let open = |options: Options| options.open_storage(storage.clone()).unwrap();
+    let plain = || small(1024);
+    let mut tokens = Tokens::new();
+    let mut check = |db: &Db, id: u64, tracked: bool| {
+        assert_eq!(db.tracks_content_root(), tracked);
+        for _ in 0..2 {
+            assert_eq!(root(db), published(&tokens));
+            let value = Random(id).bytes(id as usize * 40);
+            db.put(id, &value).unwrap();
+            tokens.insert(id, value);
+            assert_eq!(root(db), published(&tokens));
+            db.checkpoint().unwrap();
+        }
+        assert_eq!(root(db), published(&tokens));
+        assert_sound(db);
+    };
+    let db = open(plain());
+    check(&db, 1, false);
+    db.save_snapshot("before").unwrap();
+    db.close().unwrap();
+    // Turned on over what the journal holds.
+    let db = open(plain());
+    check(&db, 2, false);
+    db.put(2, &Random(2).bytes(80)).unwrap();
+    drop(db);
+    let db = open(plain().track_content_root(true));
+    check(&db, 3, true);
+    db.save_snapshot("since").unwrap();
+    db.close().unwrap();
+    let db = open(plain());
+    check(&db, 300, true);
+    let [before, since] = ["before", "since"].map(|name| db.open_snapshot(name).unwrap());
+    let roots = [before, since].map(|snapshot| snapshot.content_root().unwrap());
+    db.restore("since").unwrap();
+    assert!(db.tracks_content_root());
+    assert_eq!(db.content_root().unwrap(), roots[1]);
+    // As it was when it was saved.
+    db.restore("before").unwrap();
+    assert!(!db.tracks_content_root());
+    assert_eq!(db.content_root().unwrap(), roots[0]);
+    db.close().unwrap();
+    let db = open(plain().track_content_root(true));
+    db.restore("before").unwrap();
+    assert!(db.tracks_content_root());
+    assert_eq!(db.content_root().unwrap(), roots[0]);
+    assert_sound(&db);
+    let pages = db.stats().unwrap().pages;
+    db.close().unwrap();
+    let db = open(plain().track_content_root(false));
+    assert!(!db.tracks_content_root());
+    assert_eq!(db.content_root().unwrap(), roots[0]);
+    assert_sound(&db);
+    let without = db.stats().unwrap().pages;
+    assert!(without.storage + without.extent < pages.storage + pages.extent);
+}
+
+/// Every way into the pages: checkpoints, bulk loads in front and behind, batches and values too large for the journal.
+#[test]
+fn every_write_counts_in_a_kept_root() {
+    for page_size in [512, 4096] {
+        let db = in_memory(&small(page_size).track_content_root(true));
+        let mut tokens = Tokens::new();
+        let mut check = |what: &str, changed: Vec<(u64, Option<Vec<u8>>)>| {
+            for (id, value) in changed {
+                match value {
+                    Some(value) => _ = tokens.insert(id, value),
+                    None => _ = tokens.remove(&id),
+                }
+            }
+            assert_eq!(root(&db), published(&tokens), "{what}");
+            assert_sound(&db);
+        };
+        let value = |id: u64, len: usize| (id, Some(Random(id ^ len as u64).bytes(len)));
+        let bulk = |ids: std::ops::Range<u64>, len: usize| {
+            let tokens: Vec<_> = ids.map(|id| value(id * 3, len)).collect();
+            let borrowed = tokens
+                .iter()
+                .map(|(id, bytes)| (*id, bytes.as_ref().unwrap()));
+            db.bulk_load(borrowed).unwrap();
+            tokens
+        };
+        check("bulk load", bulk(0..800, 20));
+        check("bulk load behind", bulk(800..900, 3000));
+        check("bulk load over", bulk(700..850, 70));
+        let large = value(6, 200_000);
+        db.put(6, large.1.as_ref().unwrap()).unwrap();
+        check("large value", vec![large]);
+        let larger = value(6, 150_000);
+        db.put(6, larger.1.as_ref().unwrap()).unwrap();
+        check("over a large value", vec![larger]);
+        let inserted = value(2698, 100_000);
+        assert_eq!(db.insert(inserted.1.as_ref().unwrap()).unwrap(), 2698);
+        check("large value inserted", vec![inserted]);
+        let batch: Vec<_> = (0..50).map(|id| value(id, 2000)).collect();
+        let mut writes = db.batch();
+        for (id, bytes) in &batch {
+            writes
+                .put(*id, b"not for long")
+                .put(*id, bytes.as_ref().unwrap());
+        }
+        writes.delete(2697);
+        writes.commit().unwrap();
+        let all = batch.into_iter().chain([(2697, None)]);
+        check("large batch", all.collect());
+        for id in 0..60 {
+            db.delete(id).unwrap();
+        }
+        check("deleted", (0..60).map(|id| (id, None)).collect());
+        db.checkpoint().unwrap();
+        check("deleted, in the pages", Vec::new());
     }
 }
 
@@ -169,7 +301,10 @@ fn large_values_are_hashed_where_they_lie() {
         assert_eq!(root(&db), published(&tokens));
         db.checkpoint().unwrap();
         assert_eq!(root(&db), published(&tokens));
-        assert_eq!(db.snapshot().content_root().unwrap(), db.content_root().unwrap());
+        assert_eq!(
+            db.snapshot().content_root().unwrap(),
+            db.content_root().unwrap()
+        );
     }
 }
 
@@ -200,19 +335,34 @@ fn what_is_no_token_is_not_in_the_content_root() {
     batch.tag(9).delete(2);
     batch.commit().unwrap();
     second.save_snapshot("kept").unwrap();
-    assert_eq!(first.content_root().unwrap(), second.content_root().unwrap());
+    assert_eq!(
+        first.content_root().unwrap(),
+        second.content_root().unwrap()
+    );
     second.put(2, b"later").unwrap();
-    assert_ne!(first.content_root().unwrap(), second.content_root().unwrap());
+    assert_ne!(
+        first.content_root().unwrap(),
+        second.content_root().unwrap()
+    );
     let kept = second.open_snapshot("kept").unwrap();
     assert_eq!(kept.content_root().unwrap(), first.content_root().unwrap());
     second.restore("kept").unwrap();
-    assert_eq!(first.content_root().unwrap(), second.content_root().unwrap());
+    assert_eq!(
+        first.content_root().unwrap(),
+        second.content_root().unwrap()
+    );
 }
 
 /// The root of what a crash left is that of the tokens that are there.
 #[test]
 fn the_root_after_a_crash() {
     after_crashes(&small(512).slice_bytes(1));
+}
+
+/// A slice is in the pages and in the journal: nothing of it counts twice.
+#[test]
+fn a_kept_root_after_a_crash() {
+    after_crashes(&small(512).slice_bytes(1).track_content_root(true));
 }
 
 fn after_crashes(options: &Options) {
@@ -224,6 +374,7 @@ fn after_crashes(options: &Options) {
         value_len_max: 6000,
         acknowledged: 25,
     };
+    let tracked = db.tracks_content_root();
     let mut random = Random(5);
     let mut model = Model::default();
     let mut known = BTreeMap::from([(model.fingerprint(), published(&model.tokens))]);
@@ -248,12 +399,123 @@ fn after_crashes(options: &Options) {
             assert_eq!(&root(&db), expected, "event {event}");
             db.checkpoint().unwrap();
             assert_eq!(&root(&db), expected, "event {event}, in the pages");
+            assert_eq!(db.tracks_content_root(), tracked);
             let report = db.verify().unwrap();
             assert!(report.is_sound(), "event {event}: {:?}", report.findings);
             checked += 1;
         }
     }
     assert!(checked > 50, "{checked} images");
+}
+
+/// A database of a few tokens that keeps its root, changed by whoever can write the file properly.
+fn forged(change: impl FnOnce(&mut SegmentTxn<'_, '_>, &mut Roots)) -> Arc<MemoryStorage> {
+    let storage = Arc::new(MemoryStorage::new());
+    let options = small(1024).track_content_root(true);
+    let db = options.open_storage(storage.clone()).unwrap();
+    for id in 0..200_u64 {
+        db.put(id, &Random(id).bytes(30)).unwrap();
+    }
+    db.close().unwrap();
+    let store = PageStore::open(storage.clone()).unwrap();
+    let mut roots = *store.snapshot().roots();
+    let mut txn = store.begin().unwrap();
+    let mut segments = SegmentTxn::open(&mut txn, &roots.seg).unwrap();
+    change(&mut segments, &mut roots);
+    roots.seg = segments.finish().unwrap();
+    txn.commit(roots).unwrap();
+    storage
+}
+
+/// Reads what can be read of a forged file; returns what its verification finds, and the error of its root.
+fn examine(storage: &Arc<MemoryStorage>) -> (Vec<String>, Option<String>) {
+    let db = small(1024).open_storage(storage.clone()).unwrap();
+    assert_eq!(db.get(7).unwrap().unwrap(), Random(7).bytes(30));
+    let error = db.content_root().err();
+    assert!(error.iter().all(Error::is_corruption), "{error:?}");
+    let findings = db.verify().unwrap().findings;
+    let findings = findings.iter().map(ToString::to_string).collect();
+    db.put(7, b"changed").unwrap();
+    let checkpoint = db.checkpoint();
+    assert_eq!(checkpoint.is_err(), error.is_some(), "{checkpoint:?}");
+    (findings, error.map(|error| error.to_string()))
+}
+
+#[test]
+fn a_forged_sum_is_found_and_never_panics() {
+    let lattice_at = 8..14;
+    let sum = |storage: &Arc<MemoryStorage>| {
+        let store = PageStore::open(storage.clone()).unwrap();
+        let addr = store.snapshot().roots().application[lattice_at.clone()].to_vec();
+        SegmentAddr::from_bytes(addr.try_into().unwrap())
+    };
+    let sound = forged(|_, _| {});
+    assert_eq!(examine(&sound), (Vec::new(), None));
+
+    let other = forged(|segments, roots| {
+        let head = SegmentAddr::from_bytes(roots.application[8..14].try_into().unwrap());
+        segments.blob_free(head, 2048).unwrap();
+        let head = segments.blob_create(&[&[1; 2048]]).unwrap();
+        roots.application[8..14].copy_from_slice(&head.to_bytes());
+    });
+    assert_ne!(sum(&other).page.0, 0);
+    let (findings, error) = examine(&other);
+    assert_eq!(error, None);
+    assert_eq!(findings.len(), 1);
+    assert!(
+        findings[0].starts_with("the file keeps the content root"),
+        "{findings:?}"
+    );
+
+    // In a page that is not there, behind the file's pages, in no segment of a page, and in a pack.
+    let root = TokenRoot::decode(&{
+        let store = PageStore::open(forged(|_, _| {})).unwrap();
+        store.snapshot().roots().token
+    });
+    assert!(root.unwrap().height() > 1);
+    for addr in [
+        [200, 0, 0, 0, 8, 0],
+        [255, 255, 255, 255, 8, 0],
+        [1, 0, 0, 0, 9, 0],
+        [1, 0, 0, 0, 8, 0],
+    ] {
+        let storage = forged(|_, roots| roots.application[8..14].copy_from_slice(&addr));
+        let (findings, error) = examine(&storage);
+        assert!(
+            error.is_some() && !findings.is_empty(),
+            "{addr:?}: {findings:?} {error:?}"
+        );
+    }
+    // A sum that nobody names: a segment too many.
+    let storage = forged(|_, roots| roots.application[8..16].fill(0));
+    let (findings, error) = examine(&storage);
+    assert!(error.is_none() && !findings.is_empty());
+    // Flags and reserved bytes.
+    for (at, byte) in [(14, 0), (14, 2), (15, 1), (16, 1), (8, 0), (12, 3)] {
+        let storage = forged(|_, roots| {
+            roots.application[at] = byte;
+            if at == 8 {
+                roots.application[8..12].fill(0);
+            }
+            if at == 12 {
+                roots.application[13] = 0;
+            }
+        });
+        let error = small(1024).open_storage(storage).map(|_| ()).unwrap_err();
+        assert!(error.is_corruption(), "{at} {byte}: {error}");
+    }
+}
+
+/// A directory that promises another number of tokens has no root, kept or not.
+#[test]
+fn a_forged_count_is_an_error_of_the_scan() {
+    let storage = forged(|_, roots| roots.token[16] ^= 1);
+    let db = small(1024)
+        .track_content_root(false)
+        .open_storage(storage)
+        .unwrap();
+    let error = db.content_root().unwrap_err();
+    assert!(error.is_corruption(), "{error}");
 }
 
 /// The page root as the format defines it, from the bytes of the file alone.
