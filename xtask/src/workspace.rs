@@ -31,7 +31,13 @@ pub(crate) fn build_release() -> Result<PathBuf> {
         .nth(2)
         .ok_or("cannot find the target directory")?;
     run(cargo()
-        .args(["build", "--release", "--package", "shroom-cli", "--target-dir"])
+        .args([
+            "build",
+            "--release",
+            "--package",
+            "shroom-cli",
+            "--target-dir",
+        ])
         .arg(target))?;
     Ok(target
         .join("release")

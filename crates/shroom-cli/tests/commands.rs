@@ -380,10 +380,12 @@ fn hash_prints_what_stands_for_the_content_the_pages_and_the_compacted_file() {
     let compacted = hashes(small);
     assert_eq!(compacted["content_root"], first["content_root"]);
     assert_eq!(compacted["file_hash"], first["file_hash"]);
-    assert_ne!(compacted["page_root"], first["page_root"]);
     succeed(["snapshot", &setup.file, "save", "kept"]);
     succeed(["del", &setup.file, "3"]);
-    assert_ne!(hashes(&setup.file)["content_root"], first["content_root"]);
+    let later = hashes(&setup.file);
+    for (name, hash) in later.as_object().unwrap() {
+        assert_ne!(*hash, first[name], "{name}");
+    }
     let kept = json(&succeed(["hash", &setup.file, "--at", "kept", "--json"]));
     assert_eq!(kept["content_root"], first["content_root"]);
     fail(1, ["hash", &setup.file, "--at", "no such name"]);

@@ -54,7 +54,6 @@ impl PageTxn<'_> {
     /// When a run was allocated and not written: the caller's bug.
     pub fn commit(mut self, roots: Roots) -> Result<Snapshot> {
         assert!(self.all_written(), "a run was allocated but not written");
-        self.check_drained()?;
         self.spill()?;
         let mut freed = FreeRuns::default();
         self.held = self.held()?;
@@ -79,6 +78,7 @@ impl PageTxn<'_> {
         mut freed: FreeRuns,
     ) -> Result<Snapshot> {
         self.check_sequence()?;
+        self.check_drained()?;
         let (drained, chain) = self
             .drained
             .unwrap_or((self.writer.drained, self.writer.chain));

@@ -138,6 +138,7 @@ pub(crate) fn check_node(page: &[u8], level: u8, fanout: usize) -> Result<(), St
 }
 
 /// A map page under construction.
+#[derive(Clone)]
 pub(crate) struct NodeBuilder {
     physical: Vec<U32>,
     hash: Vec<[u8; 32]>,
@@ -160,6 +161,11 @@ impl NodeBuilder {
     pub(crate) fn set(&mut self, index: usize, entry: Entry) {
         self.physical[index] = entry.physical.into();
         self.hash[index] = entry.hash;
+    }
+
+    /// Where the page of entry `index` lies; 0 when it is absent.
+    pub(crate) fn physical(&self, index: usize) -> u32 {
+        self.physical[index].get()
     }
 
     /// Writes the page into `page`, which is zeroed; false when no entry is present.

@@ -1,7 +1,8 @@
 //! Opening a damaged store for what is still sound in it: read-only, and never more than the hashes prove.
 //!
 //! * D1 The state is that of the newest sound superblock; without one nothing is proven, and opening fails.
-//! * D2 A page is given only when its bytes have the hash that its referrer holds, up to that superblock.
+//! * D2 A page is given only when its bytes have the hash that its referrer holds, up to that superblock. That holds for pages of the
+//!   map that were rebuilt (`map_repair`), too.
 //! * D3 A survey ends: each physical page is entered once, whatever a malicious map says.
 //!
 //! Absent on purpose: no search for states that no superblock names any more. Their pages may be whole, but nothing says
@@ -10,6 +11,7 @@
 use std::sync::Arc;
 
 use crate::map::{self, Entry};
+use crate::map_repair::{self, RepairedMapPage};
 use crate::recovery::{self, RecoveredFrames};
 use crate::snapshot::{Base, Snapshot};
 use crate::storage::Storage;
@@ -23,6 +25,7 @@ pub struct DamagedStore {
     snapshot: Snapshot,
     frames: RecoveredFrames,
     damage: Vec<PageError>,
+    repaired: Vec<RepairedMapPage>,
     first_frame: u64,
 }
 
@@ -65,13 +68,18 @@ impl DamagedStore {
         let (recovery, missing) = recovery::recover_sound(storage, &view, &superblock, chosen.len)?;
         damage.extend(missing);
         let verified = VerifiedPages::new(superblock.physical_pages, ReadCheck::FirstTouch);
-        let base = Base::new(&superblock, view, Arc::new(verified), true);
+        let mut base = Base::new(&superblock, view, Arc::new(verified), true);
+        // Without a free record a little less can be told; whatever keeps it from being read is no reason to give up.
+        let record = || recovery::read_free_record(storage, &chosen.superblock).ok();
+        let repairs = map_repair::repair(&base, &chosen.superblock, record);
+        base.rebuilt = repairs.nodes;
         Ok(Self {
             snapshot: Snapshot {
                 base: Arc::new(base),
             },
             frames: recovery.frames,
             damage,
+            repaired: repairs.pages,
             first_frame: superblock.drained.saturating_add(1),
         })
     }
@@ -89,6 +97,11 @@ impl DamagedStore {
     /// Sequence of the first frame that is not in the state.
     pub fn first_frame(&self) -> u64 {
         self.first_frame
+    }
+
+    /// The pages of the map that are damaged and were rebuilt.
+    pub fn repaired(&self) -> &[RepairedMapPage] {
+        &self.repaired
     }
 
     /// What is wrong besides the pages: superblock slots, the file's length, the journal.
@@ -175,7 +188,10 @@ impl<'s, E> Survey<'s, '_, E> {
     /// The page that an entry names, when it is sound and was not entered before.
     fn page(&mut self, entry: &Entry, level: u8, logical: LogicalPage) -> Result<&'s [u8]> {
         let base = self.base;
-        let bytes = base.verify_entry(entry, logical)?;
+        let bytes = match base.verify_entry(entry, logical) {
+            Err(error) if level > 0 => base.rebuilt(Some(&entry.hash)).ok_or(error)?,
+            bytes => bytes?,
+        };
         let corrupt = |detail: String| PageError::Corrupt {
             what: "page map",
             physical: PhysicalPage(entry.physical),

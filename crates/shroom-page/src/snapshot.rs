@@ -9,6 +9,7 @@ use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::U32;
 
 use crate::map::{self, Entries, Entry, MapShape};
+use crate::map_repair::RebuiltNodes;
 use crate::named::NamedList;
 use crate::storage::View;
 use crate::superblock::{Roots, Superblock};
@@ -159,6 +160,8 @@ pub(crate) struct Base {
     pub(crate) remember: bool,
     /// The named snapshots of this state, once they are known.
     pub(crate) named: OnceLock<NamedList>,
+    /// Pages of the map to be read in place of the damaged ones in the file. None but in salvage.
+    pub(crate) rebuilt: RebuiltNodes,
     /// Of the state of a named snapshot, the one through which it was opened: its life keeps this one's pages, too.
     #[expect(dead_code, reason = "held for as long as this state is, and not read")]
     anchor: Option<Arc<Base>>,
@@ -226,6 +229,7 @@ impl Base {
             translations,
             remember,
             named: OnceLock::new(),
+            rebuilt: RebuiltNodes::new(),
             anchor: None,
         }
     }
@@ -372,7 +376,10 @@ impl Base {
         level: u8,
     ) -> Result<&[u8]> {
         let fresh = !self.verified.contains(physical);
-        let page = self.checked(physical, referrer, index, LogicalPage::NONE)?;
+        let page = match self.checked(physical, referrer, index, LogicalPage::NONE) {
+            Ok(page) => page,
+            Err(error) => return self.rebuilt(referrer.hash.get(index)).ok_or(error),
+        };
         if fresh {
             map::check_node(page, level, self.fanout).map_err(|detail| {
                 self.verified.remove(physical); // to be refused at the next touch too
@@ -380,6 +387,12 @@ impl Base {
             })?;
         }
         Ok(page)
+    }
+
+    /// The page of the map with this hash that was rebuilt.
+    #[cold]
+    pub(crate) fn rebuilt(&self, hash: Option<&[u8; 32]>) -> Option<&[u8]> {
+        self.rebuilt.get(hash?).map(|page| &**page)
     }
 
     /// The bytes of a physical page, verified against the hash at `index` of its referrer.

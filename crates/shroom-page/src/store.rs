@@ -179,7 +179,7 @@ impl PageStore {
     }
 
     /// Whether a storage holds nothing yet: it is empty, or the creation of a store of this page size was interrupted before
-    /// it was durable. A store that ever held a page is longer, so that not even zeros over all of it look like this.
+    /// it was durable. A store that holds a page is longer, so that not even zeros over all of it look like this.
     ///
     /// # Errors
     /// I/O errors.

@@ -15,8 +15,8 @@ use random::Random;
 use shroom_page::storage::faulty::{CrashPlan, Fault, FaultyStorage, Torn};
 use shroom_page::storage::{FileStorage, MemoryStorage, OpenMode, Storage};
 use shroom_page::{
-    LogicalPage, PageDifference, PageError, PageRead, PageSize, PageStore, Result, Roots, Snapshot,
-    StoreOptions, diff_pages,
+    JournalMark, LogicalPage, PageDifference, PageError, PageRead, PageSize, PageStore, Result,
+    Roots, Snapshot, StoreOptions, diff_pages,
 };
 
 /// Logical page -> the number that fills it; and the number in the roots.
@@ -544,6 +544,35 @@ fn errors_are_specific_and_change_nothing() {
         Err(PageError::NoSuchSnapshot { .. })
     ));
     assert_eq!(store.snapshot().sequence(), before);
+}
+
+/// A mark that goes back would bring drained frames back over the restored state; one at the limit, which only a forged file leads
+/// to, would be written to a file that cannot be opened again.
+#[test]
+fn a_restore_refuses_a_mark_that_no_commit_takes() {
+    let (memory, store) = store_with(4);
+    save(&store, "one");
+    let drained = |sequence| JournalMark { sequence, chain: 3 };
+    let mut txn = store.begin().unwrap();
+    txn.set_drained(drained(9));
+    txn.commit(roots(2)).unwrap();
+    let behind = store.restore_snapshot("one", drained(8));
+    assert!(matches!(
+        behind,
+        Err(PageError::Misuse {
+            what: "drained",
+            ..
+        })
+    ));
+    let beyond = store.restore_snapshot("one", drained((1 << 63) - 1).skip_one());
+    assert!(beyond.unwrap_err().is_corruption());
+    drop(store);
+    let store = PageStore::open(Arc::new(memory)).unwrap();
+    assert_eq!(*store.snapshot().roots(), roots(2));
+    store
+        .restore_snapshot("one", drained(9).skip_one())
+        .unwrap();
+    assert_eq!(*store.snapshot().roots(), roots(1));
 }
 
 /// What a reader of a deleted snapshot sees stays until it lets go, and the file is cut only then.

@@ -1,7 +1,7 @@
-//! Segments and blobs of a store that is written front to back (format, "Canonical image").
+//! Segments and blobs of a store that is written in one pass (format, "Canonical image").
 //!
-//! * I1 Pages get their numbers in the order in which they are begun, and are written in that order. The last
-//!   [`WINDOW_PAGES`] are held in memory; a storage page takes segments for as long as it is held.
+//! * I1 Pages get their numbers in the order in which they are begun. The last [`WINDOW_PAGES`] storage pages are held in
+//!   memory, and take segments for as long as they are; other pages are written at once.
 //! * I2 A storage page is filled from its start, so it has at most one free segment: its end.
 //! * I3 A segment goes to the held page where it leaves the least room, the lowest of equals; else to a new page.
 //! * I4 What the pages hold follows from the calls alone.
@@ -20,7 +20,7 @@ use crate::page;
 use crate::root::{INLINE_CLASSES, ROOT_LEN, SegRoot};
 use crate::{Result, SegError, SegmentAddr};
 
-/// Pages that are held before they are written.
+/// Storage pages that are held before they are written.
 pub const WINDOW_PAGES: usize = 64;
 
 /// Writes the segments of an image.
@@ -31,7 +31,7 @@ pub struct SegmentImage<'s> {
     window: VecDeque<Held>,
     /// Largest data that each held storage page takes, and its number.
     rooms: BTreeSet<(usize, u32)>,
-    /// Class of each page that was written.
+    /// Class of each page, up to the last storage page that was written.
     classes: Vec<u8>,
     storage_pages: u32,
     free_bytes: u64,
@@ -40,9 +40,8 @@ pub struct SegmentImage<'s> {
 /// A page that is not written yet.
 #[derive(Debug)]
 struct Held {
+    page: LogicalPage,
     bytes: Box<[u8]>,
-    /// It holds segments.
-    storage: bool,
 }
 
 impl<'s> SegmentImage<'s> {
@@ -53,7 +52,7 @@ impl<'s> SegmentImage<'s> {
             image,
             window: VecDeque::with_capacity(WINDOW_PAGES),
             rooms: BTreeSet::new(),
-            classes: vec![0],
+            classes: Vec::new(),
             storage_pages: 0,
             free_bytes: 0,
         }
@@ -64,7 +63,7 @@ impl<'s> SegmentImage<'s> {
         self.image.page_size()
     }
 
-    /// Pages of the file so far, but for those held.
+    /// Pages of the file so far.
     pub fn physical_pages(&self) -> u32 {
         self.image.physical_pages()
     }
@@ -105,8 +104,9 @@ impl<'s> SegmentImage<'s> {
             self.rooms.remove(&(room, page.0)),
             "{page} has another room"
         );
-        let first = self.next_page().0 - self.window.len() as u32;
-        let held = &mut self.window[(page.0 - first) as usize];
+        let at = self.window.partition_point(|held| held.page < page);
+        let held = &mut self.window[at];
+        assert_eq!(held.page, page, "a page with room is held");
         let sound = "a page made here is sound, and its room was asked for";
         let offset = page::allocate(&mut held.bytes, data, None).expect(sound);
         if let Some(room) = page::room(&held.bytes).expect(sound).largest {
@@ -126,7 +126,11 @@ impl<'s> SegmentImage<'s> {
         }
         let mut bytes = vec![0; self.page_bytes()].into_boxed_slice();
         page::init(&mut bytes);
-        let page = self.hold(bytes, true)?;
+        if self.window.len() == WINDOW_PAGES {
+            self.write_first()?;
+        }
+        let page = self.image.begin()?;
+        self.window.push_back(Held { page, bytes });
         self.rooms.insert((limit, page.0));
         Ok(self.place(page, limit, data))
     }
@@ -138,9 +142,8 @@ impl<'s> SegmentImage<'s> {
     ///
     /// # Panics
     /// When `bytes` is not exactly a page.
-    pub fn page(&mut self, bytes: Box<[u8]>) -> Result<LogicalPage> {
-        assert_eq!(bytes.len(), self.page_bytes(), "a page is written whole");
-        self.hold(bytes, false)
+    pub fn page(&mut self, bytes: &[u8]) -> Result<LogicalPage> {
+        Ok(self.image.push(bytes)?)
     }
 
     /// Stores a value of `length` bytes, which `chunks` gives in order, as a blob with at most one extent.
@@ -155,11 +158,7 @@ impl<'s> SegmentImage<'s> {
         let page_bytes = self.page_bytes();
         let plan = Plan::new(page_bytes, 0, length, length);
         let pages = u32::try_from(plan.pages).map_err(|_| wrong_length(length, u64::MAX))?;
-        if pages as usize >= WINDOW_PAGES {
-            // What is held leaves the window before the extent ends in any case.
-            self.write_held()?;
-        }
-        let first = self.next_page();
+        let mut first = LogicalPage::NONE;
         let (mut written, mut found) = (0, 0_u64);
         let mut loose = Vec::with_capacity(page_bytes);
         for chunk in chunks {
@@ -172,13 +171,13 @@ impl<'s> SegmentImage<'s> {
                 let (taken, rest) = chunk.split_at(chunk.len().min(page_bytes - loose.len()));
                 chunk = rest;
                 if written < pages && loose.is_empty() && taken.len() == page_bytes {
-                    self.extent_page(pages, taken)?;
+                    self.extent_page(&mut first, taken)?;
                     written += 1;
                     continue;
                 }
                 loose.extend_from_slice(taken);
                 if written < pages && loose.len() == page_bytes {
-                    self.extent_page(pages, &loose)?;
+                    self.extent_page(&mut first, &loose)?;
                     written += 1;
                     loose.clear();
                 }
@@ -189,7 +188,7 @@ impl<'s> SegmentImage<'s> {
         }
         if written < pages {
             loose.resize(page_bytes, 0);
-            self.extent_page(pages, &loose)?;
+            self.extent_page(&mut first, &loose)?;
             loose.clear();
         }
         let extent = Extent { first, pages };
@@ -269,29 +268,13 @@ impl<'s> SegmentImage<'s> {
         self.page_size().bytes()
     }
 
-    /// Number that the next page gets.
-    fn next_page(&self) -> LogicalPage {
-        LogicalPage(self.image.next_page().0 + self.window.len() as u32)
-    }
-
-    /// A page of an extent of `pages` pages.
-    fn extent_page(&mut self, pages: u32, bytes: &[u8]) -> Result<()> {
-        if pages as usize >= WINDOW_PAGES {
-            self.classes.push(0);
-            self.image.push(bytes)?;
-        } else {
-            self.hold(bytes.into(), false)?;
+    /// The next page of an extent, which begins at `first`.
+    fn extent_page(&mut self, first: &mut LogicalPage, bytes: &[u8]) -> Result<()> {
+        let page = self.image.push(bytes)?;
+        if first.is_none() {
+            *first = page;
         }
         Ok(())
-    }
-
-    fn hold(&mut self, bytes: Box<[u8]>, storage: bool) -> Result<LogicalPage> {
-        if self.window.len() == WINDOW_PAGES {
-            self.write_first()?;
-        }
-        let page = self.next_page();
-        self.window.push_back(Held { bytes, storage });
-        Ok(page)
     }
 
     fn write_held(&mut self) -> Result<()> {
@@ -303,22 +286,18 @@ impl<'s> SegmentImage<'s> {
 
     /// Writes the first page held.
     fn write_first(&mut self) -> Result<()> {
-        let Some(held) = self.window.pop_front() else {
+        let Some(Held { page, bytes }) = self.window.pop_front() else {
             return Ok(());
         };
-        let mut class = 0;
-        if held.storage {
-            let room = page::room(&held.bytes).expect("a page made here is sound");
-            if let Some(largest) = room.largest {
-                self.rooms.remove(&(largest, self.image.next_page().0));
-            }
-            class = self.geometry.class(room.largest);
-            self.storage_pages += 1;
-            self.free_bytes += room.free_bytes as u64;
+        let room = page::room(&bytes).expect("a page made here is sound");
+        if let Some(largest) = room.largest {
+            self.rooms.remove(&(largest, page.0));
         }
-        self.classes.push(class);
-        self.image.push(&held.bytes)?;
-        Ok(())
+        self.storage_pages += 1;
+        self.free_bytes += room.free_bytes as u64;
+        self.classes.resize(page.0 as usize, 0);
+        self.classes.push(self.geometry.class(room.largest));
+        Ok(self.image.write(page, &bytes)?)
     }
 }
 

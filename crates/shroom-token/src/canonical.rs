@@ -68,9 +68,9 @@ impl WriteNode for SegmentImage<'_> {
         entries: &[Entry],
         level: u8,
     ) -> Result<LogicalPage> {
-        let mut bytes = vec![0; self.page_size().bytes()].into_boxed_slice();
+        let mut bytes = vec![0; self.page_size().bytes()];
         encode(entries, level, &mut bytes);
-        Ok(self.page(bytes)?)
+        Ok(self.page(&bytes)?)
     }
 
     fn drop_node(&mut self, _page: LogicalPage) -> Result<()> {
@@ -96,7 +96,7 @@ impl<'s> CanonicalImage<'s> {
         }
     }
 
-    /// Pages of the file so far, but for some that are held in memory.
+    /// Pages of the file so far.
     pub fn physical_pages(&self) -> u32 {
         self.segments.physical_pages()
     }

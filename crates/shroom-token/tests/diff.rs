@@ -16,7 +16,7 @@ fn put(store: &Store, tokens: &[(u64, &[u8])]) {
 }
 
 fn compare(before: &(Snapshot, TokenRoot), after: &(Snapshot, TokenRoot)) -> Changes {
-    changes((&before.0, &before.1), (&after.0, &after.1)).unwrap()
+    changes((&before.0, &before.1, &[]), (&after.0, &after.1, &[])).unwrap()
 }
 
 fn holds(changes: &Changes, id: u64) -> bool {

@@ -531,13 +531,18 @@ fn roots(dir: &Path) -> Outcome {
             let start = Instant::now();
             db.content_root()?;
             let of_journal = start.elapsed();
+            db.put(77, b"one more")?;
+            let start = Instant::now();
+            db.content_root()?;
+            let of_one = start.elapsed();
             println!(
-                "roots, {TOKENS} tokens of {name}, {}: {:.0} ns a put, checkpoints included, longest {:.1} ms; content root {:.3} ms, {:.3} ms with 1000 tokens in the journal",
+                "roots, {TOKENS} tokens of {name}, {}: {:.0} ns a put, checkpoints included, longest {:.1} ms; content root {:.3} ms, {:.3} ms with 1000 tokens in the journal, {:.3} ms after one more",
                 if track { "kept" } else { "not kept" },
                 put.as_nanos() as f64 / TOKENS as f64,
                 longest.as_secs_f64() * 1e3,
                 of_pages.as_secs_f64() * 1e3,
                 of_journal.as_secs_f64() * 1e3,
+                of_one.as_secs_f64() * 1e3,
             );
             db.close()?;
         }

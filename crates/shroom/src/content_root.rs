@@ -2,7 +2,8 @@
 //!
 //! Where the file keeps the sum over its tokens, only what was written since the last checkpoint is hashed. Elsewhere every token
 //! is, on all processors: the threads share one walk over the state, from which each takes some tokens at a time. A state
-//! remembers its root.
+//! remembers its root, and a base the sum of the last state over it that was asked, so that the next one costs only what was
+//! written in between.
 //!
 //! * E1 The root depends on the tokens alone, not on which thread hashed which.
 //! * E2 Memory does not grow with the number of tokens or with their lengths.
@@ -10,7 +11,7 @@
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use shroom_seg::SegError;
@@ -23,7 +24,7 @@ use crate::iter::{Item, Iter};
 use crate::lattice::{Element, Lattice};
 use crate::overlay::Overlay;
 use crate::snapshot::Snapshot;
-use crate::state::{State, misplaced};
+use crate::state::{Base, State, misplaced};
 use crate::tracking::difference;
 
 /// Tokens that a thread takes at a time.
@@ -59,7 +60,8 @@ impl Db {
 impl Snapshot {
     /// The hash of this state's set of tokens (id, bytes): equal for equal sets, whatever their history, the page size and
     /// the places in the file; the tag is not in it. Reads every token, on all processors, the first time; where the file keeps track
-    /// ([`Options::track_content_root`](crate::Options::track_content_root)), only those written since the last checkpoint.
+    /// ([`Options::track_content_root`](crate::Options::track_content_root)), only those written since the last checkpoint. In
+    /// any case only those written since it was asked last, if no checkpoint came in between.
     ///
     /// # Errors
     /// Corruption of the bytes read.
@@ -80,18 +82,65 @@ impl State {
         if let Some(&root) = self.content.get() {
             return Ok(root);
         }
-        let sum = match self.base.kept_sum()? {
-            None => scan(self)?,
-            Some(mut sum) => {
+        let sum = self.sum()?;
+        let root = *self.content.get_or_init(|| sum.root().into());
+        let asked = Arc::new(Asked {
+            frozen: self.frozen.clone(),
+            overlay: self.overlay.clone(),
+            sum,
+        });
+        // The one before is taken down here, not under the lock.
+        let _before = self.base.asked().replace(asked);
+        Ok(root)
+    }
+
+    /// The sum over all tokens, from the nearest that is known.
+    fn sum(self: &Arc<Self>) -> Result<Lattice> {
+        // Not under the lock: others may be asking, too.
+        let asked = Option::clone(&self.base.asked());
+        let asked = asked.filter(|asked| same(&asked.frozen, &self.frozen));
+        let base = Arc::clone(&self.base);
+        let (known, mut sum, ids) = match asked {
+            Some(asked) => {
+                let known = Self::new(base, asked.frozen.clone(), asked.overlay.clone());
+                let ids = self.overlay.differing_ids(&asked.overlay);
+                (known, asked.sum.clone(), ids)
+            }
+            None => {
+                let Some(sum) = self.base.kept_sum()? else {
+                    return scan(self);
+                };
                 let mut ids: Vec<u64> = self.changed_ids().collect();
                 ids.sort_unstable();
                 ids.dedup();
-                let below = Self::new(Arc::clone(&self.base), None, Overlay::default());
-                sum.add_all(&difference(&below, self, &ids)?);
-                sum
+                (Self::new(base, None, Overlay::default()), sum, ids)
             }
         };
-        Ok(*self.content.get_or_init(|| sum.root().into()))
+        sum.add_all(&difference(&known, self, &ids, &|| {})?);
+        Ok(sum)
+    }
+}
+
+impl Base {
+    fn asked(&self) -> MutexGuard<'_, Option<Arc<Asked>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The last state over a base whose root was asked for: the next one's costs what changed in between.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    frozen: Option<Overlay>,
+    overlay: Overlay,
+    sum: Lattice,
+}
+
+/// Whether the frozen overlays of two states over one base are the same one.
+fn same(left: &Option<Overlay>, right: &Option<Overlay>) -> bool {
+    match (left, right) {
+        (None, None) => true,
+        (Some(left), Some(right)) => left.is_same(right),
+        _ => false,
     }
 }
 
@@ -162,7 +211,7 @@ impl Scan<'_> {
         }
     }
 
-    fn tokens(&self) -> std::sync::MutexGuard<'_, Iter> {
+    fn tokens(&self) -> MutexGuard<'_, Iter> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

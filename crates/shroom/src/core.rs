@@ -379,10 +379,7 @@ impl Writer {
 }
 
 /// Applies the operations of a frame; says what is wrong with them.
-pub(crate) fn replay(
-    overlay: &mut Overlay,
-    payload: &[u8],
-) -> std::result::Result<(), String> {
+pub(crate) fn replay(overlay: &mut Overlay, payload: &[u8]) -> std::result::Result<(), String> {
     let mut rest = payload;
     while let Some(operation) = Operation::decode(&mut rest)? {
         overlay.apply(operation)?;

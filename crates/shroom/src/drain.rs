@@ -29,6 +29,9 @@ const SLICE_BYTES_MIN: u64 = 8 << 20;
 /// A slice is at most this part of the file (copy-on-write needs as much free space).
 const SLICE_PART: u64 = 16;
 
+/// What hashing a token costs, where the content root is kept, in the time that merging it takes.
+const HASHING_STEPS: u64 = 2;
+
 /// What a checkpoint commits besides the pages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
@@ -245,8 +248,11 @@ impl Core {
         let frozen = self.state.load().frozen.clone().unwrap_or_default();
         let span = tracing::debug_span!("checkpoint", tokens = frozen.len());
         let _entered = span.enter();
-        self.progress.begin(frozen.len() as u64);
-        let mut edits = frozen.edits().inspect(|_| self.progress.step()).peekable();
+        let kept = self.state.load().base.lattice.is_some();
+        let steps = if kept { 1 + HASHING_STEPS } else { 1 };
+        self.progress.begin(frozen.len() as u64 * steps);
+        let edits = frozen.edits().inspect(|_| self.progress.step(1));
+        let mut edits = edits.peekable();
         // What is below is in the pages.
         let mut first_id = 0;
         loop {
@@ -265,7 +271,8 @@ impl Core {
             )?;
             let next = edits.peek().map(|(id, _)| id.0);
             let last_id = next.map_or(u64::MAX, |next| next.saturating_sub(1));
-            tracker.apply(&frozen, first_id, last_id)?;
+            let hashed = || self.progress.step(HASHING_STEPS);
+            tracker.apply(&frozen, first_id..=last_id, &hashed)?;
             tracker.finish(&mut segments, &mut roots)?;
             roots.seg = segments.finish()?;
             roots.token = root.encode();
@@ -296,7 +303,7 @@ impl Core {
         let mut edits = overlay.edits().peekable();
         self.commit_pages(drain, overlay.tag, |segments, root, tracker| {
             let root = merge(segments, &root, &mut edits, usize::MAX)?;
-            tracker.apply(overlay, 0, u64::MAX)?;
+            tracker.apply(overlay, 0..=u64::MAX, &|| {})?;
             Ok(root)
         })
     }
@@ -378,7 +385,10 @@ impl Core {
     }
 
     /// Waits until no checkpoint runs and its thread has ended, whether or not it could do its work.
-    fn end_thread<'g>(&'g self, mut writer: MutexGuard<'g, Writer>) -> MutexGuard<'g, Writer> {
+    pub(crate) fn end_thread<'g>(
+        &'g self,
+        mut writer: MutexGuard<'g, Writer>,
+    ) -> MutexGuard<'g, Writer> {
         while let Draining::Running = writer.draining {
             writer = self
                 .drained

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, Vector};
 use shroom_token::{Bytes, Edit, TokenId};
 
@@ -15,7 +16,7 @@ use crate::operation::Operation;
 const ENTRY_BYTES: u64 = 64;
 
 /// What happened to one token since the state below.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Change {
     Deleted,
     Value(Arc<[u8]>),
@@ -23,7 +24,7 @@ pub(crate) enum Change {
 }
 
 /// The first `kept` bytes of the value below, then the pieces.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Grown {
     pub(crate) kept: u64,
     pub(crate) pieces: Vector<Arc<[u8]>>,
@@ -127,6 +128,23 @@ impl Overlay {
         self.changes
             .range(first..=last)
             .map(|(&id, change)| (id, change))
+    }
+
+    /// Whether another one holds the same changes, by being a clone of the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.changes.ptr_eq(&other.changes)
+    }
+
+    /// The ids of the changes that another overlay does not have alike, ascending. Costs what differs, where one comes of
+    /// the other.
+    pub(crate) fn differing_ids(&self, other: &Self) -> Vec<u64> {
+        let differences = self.changes.diff(&other.changes);
+        differences
+            .map(|item| match item {
+                DiffItem::Add(&id, _) | DiffItem::Remove(&id, _) => id,
+                DiffItem::Update { new: (&id, _), .. } => id,
+            })
+            .collect()
     }
 
     /// The changes in id order, as the token layer takes them.
@@ -260,5 +278,53 @@ mod tests {
             .unwrap();
         assert_eq!(text(&clone, 1, b"").unwrap(), b"one");
         assert_eq!(text(&overlay, 1, b"").unwrap(), b"onetwo");
+    }
+
+    /// Ids spread over many nodes of the tree, so that most are shared.
+    #[test]
+    fn the_ids_that_differ_are_those_that_were_changed() {
+        let mut number = 1_u64;
+        let mut random = |limit: u64| {
+            number = number
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (number >> 33) % limit
+        };
+        let put = |overlay: &mut Overlay, id: u64, operation: u64| {
+            let bytes = &[operation as u8];
+            let operation = match operation % 4 {
+                0 => Operation::Delete { id },
+                1 => Operation::Append {
+                    id,
+                    offset: 0,
+                    bytes,
+                },
+                _ => Operation::Put { id, bytes },
+            };
+            overlay.apply(operation).unwrap();
+        };
+        for changes in [0, 1, 2, 10, 300, 3000] {
+            for _ in 0..10 {
+                let mut older = Overlay::default();
+                for _ in 0..random(6000) {
+                    put(&mut older, random(20_000), random(1000));
+                }
+                let mut newer = older.clone();
+                assert!(newer.is_same(&older));
+                let first = random(20_000);
+                for change in 0..changes {
+                    let id = if random(2) == 0 {
+                        random(20_000)
+                    } else {
+                        first + change
+                    };
+                    put(&mut newer, id, random(1000));
+                }
+                let differs = |id: &u64| older.get(*id) != newer.get(*id);
+                let expected: Vec<u64> = (0..30_000).filter(differs).collect();
+                assert_eq!(newer.differing_ids(&older), expected);
+                assert_eq!(older.differing_ids(&newer), expected);
+            }
+        }
     }
 }

@@ -35,8 +35,8 @@ impl Progress {
         self.total.store(total, Ordering::Relaxed);
     }
 
-    pub(crate) fn step(&self) {
-        self.done.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn step(&self, by: u64) {
+        self.done.fetch_add(by, Ordering::Relaxed);
     }
 
     /// In 256ths.

@@ -11,6 +11,7 @@ use shroom_page::PageError;
 use crate::core::Core;
 use crate::db::Db;
 use crate::diff::Diff;
+use crate::drain::Draining;
 use crate::error::{Error, Result};
 use crate::overlay::Overlay;
 use crate::snapshot::Snapshot;
@@ -139,7 +140,8 @@ impl Core {
     }
 
     fn delete_snapshot(&self, name: &str) -> Result<()> {
-        let writer = self.wait_for_drain(self.writable()?)?;
+        // A checkpoint that failed is not tried again first: on a full disk this is what makes room for it.
+        let writer = self.end_thread(self.writable()?);
         writer.check_open()?;
         // What was written before the deletion must not be lost by a crash that the deletion outlives.
         self.sync(self.mark().sequence)?;
@@ -157,7 +159,8 @@ impl Core {
     }
 
     fn restore(&self, name: &str) -> Result<()> {
-        let mut writer = self.wait_for_drain(self.writable()?)?;
+        // Nor here: what it was to move is to go, and so are the pages that it may have failed at.
+        let mut writer = self.end_thread(self.writable()?);
         writer.check_open()?;
         // Its roots must be sound before anything changes.
         Base::new(self.store.open_snapshot(name).map_err(named)?)?;
@@ -165,6 +168,7 @@ impl Core {
         let mark = self.mark().skip_one();
         let pages = self.store.restore_snapshot(name, mark);
         let base = Arc::new(Base::new(pages.map_err(named)?)?);
+        writer.draining = Draining::Idle;
         writer.forget_ids();
         self.state
             .store(Arc::new(State::new(base, None, Overlay::default())));

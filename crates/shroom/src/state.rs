@@ -3,12 +3,13 @@
 //!
 //! * S1 A state never changes. Reading it takes no lock, and copies no value that lies contiguously in the file.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use shroom_page::{PageRead, Snapshot};
 use shroom_seg::{SegmentAddr, blob_slice};
 use shroom_token::{PackHint, Stored, TokenId, TokenInfo, TokenRoot};
 
+use crate::content_root::Asked;
 use crate::digest::ContentRoot;
 use crate::error::Result;
 use crate::overlay::{Change, Grown, Overlay};
@@ -22,6 +23,7 @@ pub(crate) struct Base {
     pub(crate) tag: u64,
     /// Where the sum over all tokens is, if the file keeps it.
     pub(crate) lattice: Option<SegmentAddr>,
+    pub(crate) asked: Mutex<Option<Arc<Asked>>>,
     hint: PackHint,
 }
 
@@ -34,6 +36,7 @@ impl Base {
             root,
             tag: application.tag,
             lattice: application.lattice,
+            asked: Mutex::new(None),
             hint: PackHint::new(),
         })
     }

@@ -6,6 +6,7 @@
 //!   are read from the pages that the commit builds on, whatever an overlay says. A replay over a slice counts nothing twice.
 //! * L2 A file that keeps no sum pays nothing for this.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use shroom_page::Roots;
@@ -60,18 +61,24 @@ impl Tracker {
         })))
     }
 
-    /// The changes of an overlay to the tokens from `first` to `last` are in the commit.
-    pub(crate) fn apply(&mut self, overlay: &Overlay, first: u64, last: u64) -> Result<()> {
+    /// The changes of an overlay to the tokens with these ids are in the commit. `hashed` is called after each.
+    pub(crate) fn apply(
+        &mut self,
+        overlay: &Overlay,
+        ids: RangeInclusive<u64>,
+        hashed: &(dyn Fn() + Sync),
+    ) -> Result<()> {
         let Some(tracked) = &mut self.0 else {
             return Ok(());
         };
         let base = Arc::clone(&tracked.before.base);
         let after = State::new(base, None, overlay.clone());
-        let ids: Vec<u64> = overlay.range(first, last).map(|(id, _)| id).collect();
+        let changes = overlay.range(*ids.start(), *ids.end());
+        let ids: Vec<u64> = changes.map(|(id, _)| id).collect();
         if ids.is_empty() {
             return Ok(());
         }
-        let change = difference(&tracked.before, &after, &ids)?;
+        let change = difference(&tracked.before, &after, &ids, hashed)?;
         tracked.add(&change);
         Ok(())
     }
@@ -136,8 +143,13 @@ fn replace(
     Ok(())
 }
 
-/// What the sum changes by when these tokens change from one state to another.
-pub(crate) fn difference(before: &State, after: &State, ids: &[u64]) -> Result<Lattice> {
+/// What the sum changes by when these tokens change from one state to another. `hashed` is called after each.
+pub(crate) fn difference(
+    before: &State,
+    after: &State,
+    ids: &[u64],
+    hashed: &(dyn Fn() + Sync),
+) -> Result<Lattice> {
     crate::content_root::sum_over(ids.len(), &|index, sum| {
         if let Some(old) = before.element(ids[index])? {
             sum.remove(old);
@@ -145,6 +157,7 @@ pub(crate) fn difference(before: &State, after: &State, ids: &[u64]) -> Result<L
         if let Some(new) = after.element(ids[index])? {
             sum.add(new);
         }
+        hashed();
         Ok(())
     })
 }

@@ -404,9 +404,9 @@ fn the_hashes_of_known_contents() {
     let expected = [
         "6b84c7dc9f0d8007bc50a1cc4604a0487242c7e46beff8768aff89f5609b1d81",
         "b57dd01f4fc783403ce6535b41715d3880f7ae86868a4b34063cfc9be84242ce",
-        "c9faf6bde5628c9cebd0fecc41ce13bff8b0f9760981dfa056bb6b075a5d0e71",
+        "6c71c93c42575a81f263715a3f57205e1370bfc3ba12460cab4c383017899b73",
         "f21708c9f36922e0fb3f139ffc8d0a58a347d6da2a74cb6bf1b2515bc42da1c9",
-        "78d54f874227122522d6150c7d753fa7f043fd3be3bcc097ef5b9c56e9683d84",
+        "fa46dc1460f4ad6167b421a0679508c94c96e437aab0a54df15af5051eddb7d1",
     ];
     assert_eq!(found, expected);
 }
@@ -509,8 +509,12 @@ impl Plainly {
 
     /// The held page with the least room for `len`.
     fn tightest(&self, len: usize) -> Option<(usize, usize)> {
-        let held = self.pages.len().saturating_sub(64) + 1..=self.pages.len();
-        let rooms = held.filter_map(|page| Some((self.room(page)?, page)));
+        let storage = (1..=self.pages.len())
+            .rev()
+            .filter(|page| self.pages[page - 1].is_some());
+        let rooms = storage
+            .take(64)
+            .filter_map(|page| Some((self.room(page)?, page)));
         rooms.filter(|&(room, _)| room >= len).min()
     }
 

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use shroom::storage::MemoryStorage;
 use shroom::storage::faulty::FaultyStorage;
 use shroom::{Db, Options};
-use shroom_sim::{History, Model, Random, Workload, assert_sound, crash_images, fingerprint, is_blank};
+use shroom_sim::{
+    History, Model, Random, Workload, assert_sound, crash_images, fingerprint, is_blank,
+};
 
 /// With small slices, a checkpoint commits after each pack that it changes.
 fn options(page_size: u32, small_slices: bool) -> Options {

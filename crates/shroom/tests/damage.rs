@@ -133,6 +133,62 @@ fn every_bit_of_a_file_with_a_live_journal() {
     assert!(refused > 0 && shorter > 0);
 }
 
+/// Flips of the normal run; the variable asks for more.
+const FLIPS: usize = 200;
+const FLIPS_VARIABLE: &str = "SHROOM_TEST_FLIPS";
+
+/// Random bits of a file of 2 MB: everything is read, from both ends up to the damage.
+#[test]
+fn random_bits_of_a_large_file() {
+    let storage = FaultyStorage::new();
+    let options = Options::new().background(false);
+    let db = options.open_storage(Arc::new(storage.clone())).unwrap();
+    let mut random = Random(77);
+    let tokens: Vec<(u64, Vec<u8>)> = (0..30_000)
+        .map(|index| (index * 3, random.bytes(32 + index as usize % 64)))
+        .collect();
+    let loaded = tokens.iter().map(|(id, bytes)| (*id, bytes));
+    db.bulk_load(loaded).unwrap();
+    db.close().unwrap();
+    let image = storage.image();
+    let flips = std::env::var(FLIPS_VARIABLE).map_or(FLIPS, |flips| flips.parse().unwrap());
+    let (mut harmless, mut refused, mut in_part) = (0, 0, 0);
+    for flip in 0..flips {
+        let bit = random.below(image.len() as u64 * 8);
+        let mut damaged = image.clone();
+        damaged[bit as usize / 8] ^= 1 << (bit % 8);
+        let storage = Arc::new(MemoryStorage::from_bytes(damaged));
+        let db = match options.clone().read_only(true).open_storage(storage) {
+            Ok(db) => db,
+            Err(error) => {
+                assert!(error.is_corruption(), "flip {flip}, bit {bit}: {error}");
+                refused += 1;
+                continue;
+            }
+        };
+        let agree = |found: Result<(u64, shroom::Value<'_>)>, right: &(u64, Vec<u8>)| match found {
+            Ok((id, bytes)) => {
+                assert!(id == right.0 && bytes == right.1, "bit {bit}: wrong data");
+                true
+            }
+            Err(error) => {
+                assert!(error.is_corruption(), "flip {flip}, bit {bit}: {error}");
+                false
+            }
+        };
+        let mut forward = db.iter().zip(&tokens);
+        if forward.all(|(found, right)| agree(found, right)) {
+            assert_eq!(db.len().unwrap(), tokens.len() as u64);
+            harmless += 1;
+            continue;
+        }
+        let mut backward = db.iter().rev().zip(tokens.iter().rev());
+        assert!(!backward.all(|(found, right)| agree(found, right)));
+        in_part += 1;
+    }
+    println!("{flips} bit flips: {refused} refused, {in_part} in part, {harmless} harmless");
+}
+
 #[test]
 fn every_length() {
     let (image, model) = closed();

@@ -13,9 +13,7 @@ use std::sync::Arc;
 use shroom::storage::MemoryStorage;
 use shroom::storage::faulty::{CrashPlan, Fault, FaultyStorage, Injected, Torn};
 use shroom::{Db, Error, ErrorKind, Options, Result};
-use shroom_sim::{
-    Change, Model, Op, Random, Workload, assert_sound, fingerprint, is_blank, run,
-};
+use shroom_sim::{Change, Model, Op, Random, Workload, assert_sound, fingerprint, is_blank, run};
 
 const PAGE_SIZE: u32 = 512;
 

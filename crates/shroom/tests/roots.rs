@@ -52,7 +52,8 @@ fn in_memory(options: &Options) -> Db {
 #[test]
 fn the_vectors_of_the_format() {
     let counting: Vec<u8> = (0..5000).map(|index| (index % 251) as u8).collect();
-    let vectors: [(&[(u64, &[u8])], &str); 4] = [
+    type Listed<'t> = &'t [(u64, &'t [u8])];
+    let vectors: [(Listed<'_>, &str); 4] = [
         (
             &[],
             "954f299908b190a9727360d719a7132f580977111b7cce2c4df3719a05b1bd85",
@@ -322,6 +323,47 @@ fn many_tokens_on_all_processors() {
     let mut more = tokens;
     more.insert(3, b"between".to_vec());
     assert_eq!(root(&db), published(&more));
+}
+
+/// Roots of snapshots, asked for while checkpoints run beside the writer, are those of the tokens in the snapshots.
+#[test]
+fn roots_beside_checkpoints() {
+    for track in [false, true] {
+        let options = small(1024).background(true).slice_bytes(1);
+        let db = in_memory(&options.track_content_root(track));
+        let writer = db.clone();
+        let writing = std::thread::spawn(move || {
+            let mut random = Random(11);
+            for step in 0..6000 {
+                let id = random.below(500);
+                let len = random.below(90) as usize;
+                match random.below(8) {
+                    0 => _ = writer.delete(id).unwrap(),
+                    1 => _ = writer.append(id, &random.bytes(len)).unwrap(),
+                    _ => writer.put(id, &random.bytes(len)).unwrap(),
+                }
+                if step % 1500 == 700 {
+                    writer.checkpoint().unwrap();
+                }
+            }
+        });
+        let mut asked = 0;
+        while !writing.is_finished() || asked < 5 {
+            let snapshot = db.snapshot();
+            let root = snapshot.content_root().unwrap().to_string();
+            let tokens = snapshot.iter().map(|token| token.unwrap());
+            let tokens = tokens.map(|(id, bytes)| (id, bytes.to_vec())).collect();
+            assert_eq!(root, published(&tokens), "kept: {track}");
+            asked += 1;
+        }
+        writing.join().unwrap();
+        assert_eq!(
+            db.snapshot().content_root().unwrap(),
+            db.content_root().unwrap()
+        );
+        db.checkpoint().unwrap();
+        assert_sound(&db);
+    }
 }
 
 /// The tag, the name of a snapshot and the page size are not content.

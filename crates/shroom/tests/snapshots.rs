@@ -318,6 +318,65 @@ fn frames_after_a_restore_do_not_continue_an_earlier_superblock() {
     }
 }
 
+/// Makes a database with a snapshot that shares nothing with the present state: 200 tokens of 3,000 ones, then of twos.
+fn overwritten(storage: FaultyStorage) -> Db {
+    let db = options(4096, false)
+        .open_storage(Arc::new(storage))
+        .unwrap();
+    db.bulk_load((0..200).map(|id| (id, [1; 3_000]))).unwrap();
+    db.save_snapshot("old").unwrap();
+    db.bulk_load((0..200).map(|id| (id, [2; 3_000]))).unwrap();
+    db
+}
+
+/// The checkpoint that did not fit is not tried again before the deletion that makes room for it.
+#[test]
+fn a_deletion_makes_room_on_a_full_disk() {
+    let storage = FaultyStorage::new();
+    let db = overwritten(storage.clone());
+    for id in 200..350 {
+        db.put(id, &[3; 3_000]).unwrap();
+    }
+    storage.set_capacity(Some(storage.len().unwrap()));
+    assert_eq!(db.checkpoint().unwrap_err().kind(), shroom::ErrorKind::Full);
+    db.delete_snapshot("old").unwrap();
+    assert_eq!(db.len().unwrap(), 350);
+    db.checkpoint().unwrap();
+    assert_eq!(db.len().unwrap(), 350);
+    assert_sound(&db);
+}
+
+/// A checkpoint that fails at damaged pages does not keep those pages from being left behind.
+#[test]
+fn a_restore_leaves_a_damaged_state_behind() {
+    let storage = FaultyStorage::new();
+    drop(overwritten(storage.clone()));
+    let image = storage.image();
+    let damaged = FaultyStorage::from_image(image.clone());
+    for (page, bytes) in image.chunks(4096).enumerate().skip(2) {
+        if bytes[2_000..2_100] == [2; 100] {
+            damaged.flip_bit(page as u64 * 4096 + 2_000, 0);
+        }
+    }
+    let db = options(4096, false)
+        .open_storage(Arc::new(damaged.clone()))
+        .unwrap();
+    for id in 0..200 {
+        db.put(id, b"small").unwrap();
+    }
+    let failed = db.checkpoint().unwrap_err();
+    assert!(failed.is_corruption(), "{failed}");
+    db.restore("old").unwrap();
+    assert!(db.iter().all(|token| token.unwrap().1 == [1; 3_000]));
+    db.put(200, b"after").unwrap();
+    db.close().unwrap();
+    let db = options(4096, false)
+        .open_storage(Arc::new(damaged))
+        .unwrap();
+    assert_eq!(db.len().unwrap(), 201);
+    assert_sound(&db);
+}
+
 #[test]
 fn a_read_only_handle_lists_opens_and_compares() {
     let storage = Arc::new(MemoryStorage::new());

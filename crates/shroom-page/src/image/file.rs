@@ -3,7 +3,7 @@
 use super::{ImageSink, SLOTS};
 use crate::storage::Storage;
 use crate::store::grow_error;
-use crate::{PageError, PageSize, Result};
+use crate::{PageError, PageSize, PhysicalPage, Result};
 
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -14,6 +14,7 @@ const GROWTH_BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct FileImage<'t> {
     storage: &'t dyn Storage,
+    page_size: PageSize,
     /// Where the gathered bytes go.
     offset: u64,
     /// Length of the storage.
@@ -30,6 +31,7 @@ impl<'t> FileImage<'t> {
         storage.shrink(0).map_err(PageError::io("shrink", 0))?;
         Ok(Self {
             storage,
+            page_size,
             offset: u64::from(SLOTS) << page_size.shift(),
             len: 0,
             buffer: Vec::with_capacity(BUFFER_BYTES),
@@ -38,18 +40,24 @@ impl<'t> FileImage<'t> {
 
     fn flush(&mut self) -> Result<()> {
         let end = self.offset + self.buffer.len() as u64;
-        if end > self.len {
-            let ample = end + (end / 4).min(GROWTH_BYTES_MAX);
-            self.grow(ample).or_else(|error| match error {
-                // Near a full disk the least that serves may still fit.
-                PageError::Full { .. } => self.grow(end),
-                error => Err(error),
-            })?;
-        }
+        self.reach(end)?;
         self.write(self.offset, &self.buffer)?;
         self.offset = end;
         self.buffer.clear();
         Ok(())
+    }
+
+    /// Makes the storage at least this long.
+    fn reach(&mut self, end: u64) -> Result<()> {
+        if end <= self.len {
+            return Ok(());
+        }
+        let ample = end + (end / 4).min(GROWTH_BYTES_MAX);
+        self.grow(ample).or_else(|error| match error {
+            // Near a full disk the least that serves may still fit.
+            PageError::Full { .. } => self.grow(end),
+            error => Err(error),
+        })
     }
 
     fn grow(&mut self, len: u64) -> Result<()> {
@@ -69,7 +77,12 @@ impl<'t> FileImage<'t> {
 }
 
 impl ImageSink for FileImage<'_> {
-    fn page(&mut self, bytes: &[u8]) -> Result<()> {
+    fn page(&mut self, page: PhysicalPage, bytes: &[u8]) -> Result<()> {
+        let offset = u64::from(page.0) << self.page_size.shift();
+        if offset != self.offset + self.buffer.len() as u64 {
+            self.flush()?;
+            self.offset = offset;
+        }
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush()?;
@@ -77,9 +90,10 @@ impl ImageSink for FileImage<'_> {
         Ok(())
     }
 
-    fn finish(&mut self, slots: &[u8]) -> Result<()> {
+    fn finish(&mut self, pages: u32, slots: &[u8]) -> Result<()> {
         self.flush()?;
-        let end = self.offset;
+        let end = u64::from(pages) << self.page_size.shift();
+        self.reach(end)?;
         self.storage
             .shrink(end)
             .map_err(PageError::io("shrink", end))?;

@@ -11,11 +11,25 @@ fn page_of(number: u32, page_size: PageSize) -> Vec<u8> {
     bytes
 }
 
-fn write(sink: &mut dyn ImageSink, page_size: PageSize, pages: u32) -> u32 {
+/// Each of the pages that `late` divides is written when as many others have been.
+fn write(sink: &mut dyn ImageSink, page_size: PageSize, pages: u32, late: u32) -> u32 {
     let mut image = ImageWriter::new(sink, page_size);
+    let mut waiting = std::collections::VecDeque::new();
     for number in 1..=pages {
-        let page = image.push(&page_of(number, page_size)).unwrap();
+        let page = image.begin().unwrap();
         assert_eq!(page, LogicalPage(number));
+        if number % late == 0 {
+            waiting.push_back(page);
+        } else {
+            image.write(page, &page_of(number, page_size)).unwrap();
+        }
+        if u64::from(number) > u64::from(late).pow(2) && number % late == 1 {
+            let page = waiting.pop_front().unwrap();
+            image.write(page, &page_of(page.0, page_size)).unwrap();
+        }
+    }
+    for page in waiting {
+        image.write(page, &page_of(page.0, page_size)).unwrap();
     }
     image
         .finish(Roots {
@@ -28,16 +42,26 @@ fn write(sink: &mut dyn ImageSink, page_size: PageSize, pages: u32) -> u32 {
 fn check(page_size: PageSize, pages: u32) {
     let storage = Arc::new(MemoryStorage::new());
     let mut file = FileImage::new(&*storage, page_size).unwrap();
-    let physical = write(&mut file, page_size, pages);
+    let physical = write(&mut file, page_size, pages, u32::MAX);
     let bytes = storage.to_bytes();
     assert_eq!(bytes.len(), physical as usize * page_size.bytes());
-    let mut hash = HashImage::new(page_size);
-    write(&mut hash, page_size, pages);
-    assert_eq!(
-        hash.hash(),
-        Some(*blake3::hash(&bytes).as_bytes()),
-        "{page_size:?}, {pages} pages"
-    );
+    for late in [2, 3, 7, 30, u32::MAX] {
+        let mut hash = HashImage::new(page_size);
+        write(&mut hash, page_size, pages, late);
+        let expected = Some(*blake3::hash(&bytes).as_bytes());
+        assert_eq!(
+            hash.hash(),
+            expected,
+            "{page_size:?}, {pages} pages, {late}"
+        );
+        let again = MemoryStorage::new();
+        let mut file = FileImage::new(&again, page_size).unwrap();
+        write(&mut file, page_size, pages, late);
+        assert!(
+            again.to_bytes() == bytes,
+            "{page_size:?}, {pages} pages, {late}"
+        );
+    }
     let store = PageStore::open(storage).unwrap();
     let report = store.verify().unwrap();
     assert!(

@@ -90,7 +90,8 @@ pub struct SalvageReport {
     pub missing: Option<u64>,
     /// Ids whose tokens are in the new database and not proven: first and last of each pack. Empty unless asked for.
     pub unproven: Vec<(u64, u64)>,
-    /// What else is damaged: superblock slots, the file's length, the journal, directory pages whose packs were found without them.
+    /// What else is damaged: superblock slots, the file's length, the journal, pages of the page map that were repaired, directory
+    /// pages whose packs were found without them.
     pub damage: Vec<String>,
 }
 

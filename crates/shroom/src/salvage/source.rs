@@ -29,9 +29,11 @@ impl Source {
     pub(super) fn open(storage: &dyn Storage) -> Result<Self> {
         let store = DamagedStore::open(storage)?;
         let pages = store.snapshot().clone();
+        let damage = store.damage().iter().map(ToString::to_string);
+        let repaired = store.repaired().iter().map(ToString::to_string);
         let mut report = SalvageReport {
             checkpoint: pages.sequence(),
-            damage: store.damage().iter().map(ToString::to_string).collect(),
+            damage: damage.chain(repaired).collect(),
             ..SalvageReport::default()
         };
         let overlay = replay_sound(&store, &mut report);
