@@ -467,3 +467,33 @@ fn a_frame_that_was_cut_off_does_not_come_back() {
     drop(store);
     assert_eq!(recovered(&reopen(&storage)), [(1, vec![1; 600])]);
 }
+
+/// A page that was verified, freed and written again is looked at again: its new bytes may have gone astray.
+#[test]
+fn a_write_that_went_astray_is_noticed_where_an_earlier_one_was_verified() {
+    let mut noticed = 0;
+    for rewrites in 0..6_u8 {
+        let storage = FaultyStorage::new();
+        let store = create(&storage, SMALL);
+        let mut txn = store.begin().unwrap();
+        let page = txn.allocate().unwrap();
+        drop(txn.commit(Roots::default()).unwrap());
+        for rewrite in 0..=rewrites {
+            let mut txn = store.begin().unwrap();
+            txn.page_mut(page).unwrap().fill(rewrite + 1);
+            if rewrite == rewrites {
+                let to = storage.len().unwrap();
+                storage.fail_call(storage.calls(), Fault::Misdirected { to });
+            }
+            let snapshot = txn.commit(Roots::default()).unwrap();
+            match snapshot.page(page) {
+                Ok(bytes) => assert!(bytes.iter().all(|&byte| byte == rewrite + 1)),
+                Err(error) => {
+                    assert!(matches!(error, PageError::HashMismatch { .. }), "{error}");
+                    noticed += 1;
+                }
+            }
+        }
+    }
+    assert!(noticed >= 4, "{noticed}");
+}
