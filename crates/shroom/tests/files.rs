@@ -15,6 +15,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use shroom::{Db, Error, ErrorKind, Options, Result};
@@ -24,6 +25,9 @@ const PAGE: u64 = 1024;
 /// Told to processes that a test starts: where, and how.
 const PLACE: &str = "SHROOM_TEST_FILES_PLACE";
 const MODE: &str = "SHROOM_TEST_FILES_MODE";
+
+/// Tests that start processes run alone: until it is the other program, a new process holds every open file, and its lock.
+static TURN: RwLock<()> = RwLock::new(());
 
 fn options() -> Options {
     Options::new().page_size(PAGE as u32).create(false)
@@ -95,6 +99,7 @@ fn assert_right_or_corrupt(opened: Result<Db>, states: &[Model]) -> bool {
 
 #[test]
 fn cut_while_closed() {
+    let _turn = TURN.read().unwrap_or_else(PoisonError::into_inner);
     let (_dir, path) = place();
     for (image, _) in samples() {
         let len = image.len() as u64;
@@ -122,6 +127,7 @@ fn cut_while_closed() {
 
 #[test]
 fn overwritten_while_closed() {
+    let _turn = TURN.read().unwrap_or_else(PoisonError::into_inner);
     let (_dir, path) = place();
     let mut random = Random(12);
     let (mut right, mut tried) = (0, 0);
@@ -206,6 +212,7 @@ fn is_locked(path: &Path, opened: Result<Db>) -> bool {
 
 #[test]
 fn another_process_has_it() {
+    let _alone = TURN.write().unwrap_or_else(PoisonError::into_inner);
     let (dir, path) = place();
     Db::create(&path).unwrap().close().unwrap();
     let link = dir.path().join("link");
@@ -235,6 +242,7 @@ fn another_process_has_it() {
 
 #[test]
 fn through_links_and_under_any_name() {
+    let _turn = TURN.read().unwrap_or_else(PoisonError::into_inner);
     let (dir, path) = place();
     let db = Db::create(&path).unwrap();
     db.put(1, b"one").unwrap();
@@ -278,6 +286,7 @@ fn promptly(options: Options, path: PathBuf) -> Error {
 
 #[test]
 fn what_is_no_file_is_refused_at_once() {
+    let _alone = TURN.write().unwrap_or_else(PoisonError::into_inner);
     let (dir, path) = place();
     let _listener = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
     let mut places = vec![
@@ -314,6 +323,7 @@ fn what_is_no_file_is_refused_at_once() {
 /// The handle goes on with the file that it opened, wherever its name went; the lock goes with the file.
 #[test]
 fn removed_or_replaced_while_open() {
+    let _turn = TURN.read().unwrap_or_else(PoisonError::into_inner);
     let (dir, path) = place();
     let db = options()
         .create(true)
@@ -347,6 +357,7 @@ fn removed_or_replaced_while_open() {
 
 #[test]
 fn copies_are_databases_of_their_own() {
+    let _turn = TURN.read().unwrap_or_else(PoisonError::into_inner);
     let (dir, path) = place();
     for (image, states) in samples() {
         fs::write(&path, &image).unwrap();
@@ -367,6 +378,7 @@ fn copies_are_databases_of_their_own() {
 /// Bytes after the end that the superblock names do not count.
 #[test]
 fn something_hangs_on_behind() {
+    let _turn = TURN.read().unwrap_or_else(PoisonError::into_inner);
     let (_dir, path) = place();
     for (image, states) in samples() {
         for tail in [&b"\n"[..], &[0; 3000], &image] {
@@ -383,6 +395,7 @@ fn something_hangs_on_behind() {
 
 #[test]
 fn a_read_only_handle_writes_nothing() {
+    let _turn = TURN.read().unwrap_or_else(PoisonError::into_inner);
     let (_dir, path) = place();
     for (image, states) in samples() {
         fs::write(&path, &image).unwrap();
@@ -444,6 +457,7 @@ fn ordinary_user() {
 
 #[test]
 fn without_permission() {
+    let _alone = TURN.write().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     for (name, mode) in [("secret", 0o000), ("kept", 0o444), ("own", 0o666)] {
         let path = dir.path().join(name);
