@@ -248,3 +248,34 @@ impl<'t, 's> SegmentTxn<'t, 's> {
         Ok(value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shroom_page::{PageSize, PageStore};
+
+    use super::*;
+    use crate::chain::ChainReader;
+
+    /// Blobs rarely need more than one segment; what is longer than a page must come back whole, link by link.
+    #[test]
+    fn a_chain_over_several_pages_is_read_back_whole() {
+        let store = PageStore::in_memory(PageSize::new(512).unwrap()).unwrap();
+        let mut txn = store.begin().unwrap();
+        let mut segments = SegmentTxn::open(&mut txn, &[0; ROOT_LEN]).unwrap();
+        let capacity = segments.capacity();
+        let piece = capacity - FAR_LINK_LEN;
+        for len in [0, capacity, capacity + 1, piece + capacity, 5 * piece + 7] {
+            let data: Vec<u8> = (0..len).map(|index| index as u8 | 1).collect();
+            let head = segments.store_chain(&[], &data).unwrap();
+            let mut chain = ChainReader::recording(segments.pages(), head);
+            let mut read = Vec::new();
+            while read.len() < len {
+                read.extend_from_slice(chain.take((len - read.len()) as u64).unwrap());
+            }
+            chain.end().unwrap();
+            assert_eq!(read, data);
+            let pieces = len.saturating_sub(capacity).div_ceil(piece);
+            assert_eq!(chain.into_visited().len(), 1 + pieces, "{len} bytes");
+        }
+    }
+}
