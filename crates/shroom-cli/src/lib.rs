@@ -17,6 +17,7 @@ mod at;
 mod compact;
 mod completions;
 mod del;
+mod delta;
 mod error;
 mod export;
 mod get;
@@ -69,6 +70,7 @@ enum Command {
     Hash(hash::Arguments),
     Salvage(salvage::Arguments),
     Snapshot(snapshot::Arguments),
+    Delta(delta::Arguments),
     Shell(shell::Arguments),
     Completions(completions::Arguments),
 }
@@ -104,6 +106,7 @@ fn run(command: Command) -> Result<()> {
         Command::Hash(arguments) => hash::run(&arguments),
         Command::Salvage(arguments) => salvage::run(&arguments),
         Command::Snapshot(arguments) => snapshot::run(&arguments),
+        Command::Delta(arguments) => delta::run(&arguments),
         Command::Shell(arguments) => shell::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     }

@@ -88,7 +88,7 @@ impl PageTxn<'_> {
         }
         let mut superblock = Superblock {
             page_size: self.page_size(),
-            sequence: self.base.sequence + 1,
+            sequence: self.sequence,
             map_height: shape.height,
             logical_pages: self.free.logical_pages,
             physical_pages: self.free.physical_pages,
@@ -109,8 +109,7 @@ impl PageTxn<'_> {
 
     /// No file gets there by counting: only a forged one is at the last sequence, and what would follow is refused at open.
     fn check_sequence(&self) -> Result<()> {
-        let next = self.base.sequence + 1;
-        if next < SEQUENCE_LIMIT {
+        if self.sequence < SEQUENCE_LIMIT {
             return Ok(());
         }
         Err(PageError::Corrupt {
@@ -397,7 +396,7 @@ impl PageTxn<'_> {
         self.free.physical.truncate(first);
         self.free.physical_pages = first;
         self.cut = Some(PendingCut {
-            sequence: self.base.sequence + 1,
+            sequence: self.sequence,
             from: pages,
         });
     }

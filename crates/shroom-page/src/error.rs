@@ -124,6 +124,34 @@ pub enum PageError {
         /// The name given.
         name: String,
     },
+    /// A delta is damaged, or ends early.
+    #[error("bad delta at byte {offset}: {detail}")]
+    Delta {
+        /// Where in the delta.
+        offset: u64,
+        /// What was expected and what was found.
+        detail: String,
+    },
+    /// A delta leads on from another state than the file's.
+    #[error(
+        "the delta leads on from page root {}, but the file is at {}",
+        blake3::Hash::from(*expected),
+        blake3::Hash::from(*found)
+    )]
+    DeltaBase {
+        /// Page root that the delta leads on from.
+        expected: [u8; 32],
+        /// Page root of the file's present state.
+        found: [u8; 32],
+    },
+    /// A named snapshot that the delta's source no longer has uses a page that the delta needs.
+    #[error(
+        "the delta needs page {physical}, which a named snapshot of the file uses: delete those that the source does not have"
+    )]
+    DeltaPlace {
+        /// The page.
+        physical: PhysicalPage,
+    },
     /// An earlier sync or write failed, so the file's state is not known until it is opened again.
     #[error("an earlier sync or write failed; reopen the file to go on")]
     Poisoned,
@@ -150,6 +178,7 @@ impl PageError {
                 | Self::HashMismatch { .. }
                 | Self::Corrupt { .. }
                 | Self::JournalDamaged { .. }
+                | Self::Delta { .. }
         )
     }
 

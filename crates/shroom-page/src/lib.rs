@@ -30,6 +30,7 @@
 
 mod allocation;
 mod commit;
+mod delta;
 mod diff;
 mod error;
 mod free_runs;
@@ -55,6 +56,7 @@ mod vacuum;
 mod verified;
 mod verify;
 
+pub use delta::{DeltaApplied, DeltaInfo, DeltaReader, PageDelta};
 pub use diff::{PageDifference, PageDifferences, diff_pages};
 pub use error::{PageError, Result};
 pub use header::{PAGE_HEADER_LEN, PageHeader, PageType};

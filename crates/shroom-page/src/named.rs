@@ -154,11 +154,14 @@ impl Named {
             return Ok(frozen);
         }
         let page = current.verify_entry(&self.place, LogicalPage::NONE)?;
-        let frozen = decode_frozen(page, current).map_err(|detail| PageError::Corrupt {
-            what: "named snapshot",
-            physical: PhysicalPage(self.place.physical),
-            detail: format!("{:?}: {detail}", self.name),
-        })?;
+        let frozen =
+            decode_frozen(page, current.page_size, current.sequence).map_err(|detail| {
+                PageError::Corrupt {
+                    what: "named snapshot",
+                    physical: PhysicalPage(self.place.physical),
+                    detail: format!("{:?}: {detail}", self.name),
+                }
+            })?;
         Ok(self.frozen.get_or_init(|| frozen))
     }
 
@@ -182,8 +185,14 @@ pub(crate) fn encode_frozen(state: &Superblock) -> Vec<u8> {
     page
 }
 
-fn decode_frozen(page: &[u8], current: &Base) -> Result<Superblock, String> {
-    let (bytes, rest) = page.split_at(superblock_len(current.page_size).min(page.len()));
+/// The frozen superblock in a page of its own, of a store with pages of this size that is at sequence `latest`; says what is
+/// wrong with it.
+pub(crate) fn decode_frozen(
+    page: &[u8],
+    page_size: PageSize,
+    latest: u64,
+) -> Result<Superblock, String> {
+    let (bytes, rest) = page.split_at(superblock_len(page_size).min(page.len()));
     let frozen = Superblock::decode(bytes).map_err(|error| match error {
         SlotError::Zero => "its page is all zeros".to_owned(),
         SlotError::NoMagic => "its page does not begin with SHROOMDB".to_owned(),
@@ -192,13 +201,13 @@ fn decode_frozen(page: &[u8], current: &Base) -> Result<Superblock, String> {
     })?;
     let sizes =
         |frozen: PageSize, file: PageSize| format!("page size {frozen:?} in a file of {file:?}");
-    if frozen.page_size != current.page_size {
-        return Err(sizes(frozen.page_size, current.page_size));
+    if frozen.page_size != page_size {
+        return Err(sizes(frozen.page_size, page_size));
     }
-    if frozen.sequence > current.sequence {
+    if frozen.sequence > latest {
         return Err(format!(
-            "its sequence {} is above that of the file, {}",
-            frozen.sequence, current.sequence
+            "its sequence {} is above that of the file, {latest}",
+            frozen.sequence
         ));
     }
     let plain = frozen.free == FreePlace::Inline(Vec::new())
@@ -329,7 +338,7 @@ pub(crate) fn mapped(state: &Base) -> Result<FreeRuns> {
 }
 
 #[cold]
-fn reached_twice(entry: Entry) -> PageError {
+pub(crate) fn reached_twice(entry: Entry) -> PageError {
     PageError::Corrupt {
         what: "page map of a named snapshot",
         physical: PhysicalPage(entry.physical),

@@ -71,7 +71,7 @@ impl PageTxn<'_> {
     }
 
     /// Notes a page that only a snapshot, or a state that is left, reaches. Nothing else may use it.
-    fn release_unused(&self, freed: &mut FreeRuns, physical: u32) -> Result<()> {
+    pub(crate) fn release_unused(&self, freed: &mut FreeRuns, physical: u32) -> Result<()> {
         let run = Run {
             first: physical,
             pages: 1,

@@ -81,20 +81,7 @@ impl Snapshot {
     /// Hash of the roots and of the page map's root: authenticates every page of this state, and what the layers above keep
     /// in the superblock (format §3).
     pub fn page_root(&self) -> [u8; 32] {
-        let base = &self.base;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(b"shroom page root 2");
-        hasher.update(&[base.shape.height]);
-        hasher.update(&base.logical_pages.to_le_bytes());
-        hasher.update(&(base.root_physical.len() as u32).to_le_bytes());
-        hasher.update(base.roots.as_bytes());
-        for physical in &base.root_physical {
-            hasher.update(&physical.get().to_le_bytes());
-        }
-        for hash in &base.root_hash {
-            hasher.update(hash);
-        }
-        *hasher.finalize().as_bytes()
+        self.base.page_root()
     }
 
     /// Offset in the file of a slice that this snapshot handed out; `None` when it does not point into the
@@ -138,6 +125,40 @@ impl PageRead for Snapshot {
 
     fn next_allocated(&self, from: LogicalPage) -> Result<Option<LogicalPage>> {
         self.base.next_allocated(from.0.max(1))
+    }
+}
+
+/// A hasher that has all of a page root but the root entries (format §3).
+fn begin_page_root(
+    map_height: u8,
+    logical_pages: u32,
+    root_entries: usize,
+    roots: &Roots,
+) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"shroom page root 2");
+    hasher.update(&[map_height]);
+    hasher.update(&logical_pages.to_le_bytes());
+    hasher.update(&(root_entries as u32).to_le_bytes());
+    hasher.update(roots.as_bytes());
+    hasher
+}
+
+impl Superblock {
+    /// Page root of the state that it names: [`Snapshot::page_root`].
+    pub(crate) fn page_root(&self) -> [u8; 32] {
+        let entries = &self.root;
+        let mut hasher = begin_page_root(
+            self.map_height,
+            self.logical_pages,
+            entries.physical.len(),
+            &self.roots,
+        );
+        for physical in &entries.physical {
+            hasher.update(&physical.to_le_bytes());
+        }
+        hasher.update(entries.hash.as_bytes());
+        *hasher.finalize().as_bytes()
     }
 }
 
@@ -232,6 +253,35 @@ impl Base {
             rebuilt: RebuiltNodes::new(),
             anchor: None,
         }
+    }
+
+    /// The state of `superblock`, whose pages a delta has just brought into the file of `current`, which is
+    /// `physical_pages` long now. For walks over its map, under the writer's lock.
+    pub(crate) fn brought(
+        superblock: &Superblock,
+        view: View,
+        physical_pages: u32,
+        current: &Self,
+    ) -> Self {
+        let verified = Arc::clone(&current.verified);
+        let translations = Translations::new(0);
+        Self {
+            physical_pages,
+            ..Self::build(superblock, view, verified, current.remember, translations)
+        }
+    }
+
+    /// As [`Snapshot::page_root`].
+    pub(crate) fn page_root(&self) -> [u8; 32] {
+        let mut hasher = begin_page_root(
+            self.shape.height,
+            self.logical_pages,
+            self.root_physical.len(),
+            &self.roots,
+        );
+        hasher.update(self.root_physical.as_bytes());
+        hasher.update(self.root_hash.as_bytes());
+        *hasher.finalize().as_bytes()
     }
 
     fn root(&self) -> Entries<'_> {

@@ -481,7 +481,7 @@ fn map_view(storage: &dyn Storage, page_size: PageSize, pages: u32) -> Result<Vi
 }
 
 /// The state of a new store.
-fn empty_superblock(page_size: PageSize) -> Superblock {
+pub(crate) fn empty_superblock(page_size: PageSize) -> Superblock {
     Superblock {
         page_size,
         sequence: 1,

@@ -31,6 +31,8 @@ pub struct PageTxn<'s> {
     pub(crate) free: FreePages,
     /// Changed pages, in memory.
     dirty: BTreeMap<u32, Box<[u8]>>,
+    /// Number of the state that it makes.
+    pub(crate) sequence: u64,
     /// Pages whose new content is in the file already.
     pub(crate) placed: BTreeMap<u32, Entry>,
     /// Logical pages of the base that are free now.
@@ -68,6 +70,7 @@ impl<'s> PageTxn<'s> {
             store,
             free: writer.allocation.free.clone(),
             view: base.view.clone(),
+            sequence: base.sequence + 1,
             base,
             writer,
             dirty: BTreeMap::new(),
@@ -364,6 +367,25 @@ impl<'s> PageTxn<'s> {
         self.free.physical.insert(from, to - from);
         self.free.physical_pages = to;
         Ok(())
+    }
+
+    /// Makes the file at least this many pages long.
+    pub(crate) fn lengthen(&mut self, pages: u32) -> Result<()> {
+        let from = self.free.physical_pages;
+        if pages > from {
+            let shift = self.page_size().shift();
+            self.store
+                .grow(u64::from(from) << shift, u64::from(pages) << shift)?;
+            self.free.physical.insert(from, pages - from);
+            self.free.physical_pages = pages;
+        }
+        Ok(())
+    }
+
+    /// Numbers the state that it makes above `sequence`, or with it: the least that goes to the slot which is its turn.
+    pub(crate) fn pass_sequence(&mut self, sequence: u64) {
+        let ahead = sequence.saturating_sub(self.sequence);
+        self.sequence += ahead.next_multiple_of(2);
     }
 
     fn allocate_numbers(&mut self, pages: u32) -> Result<LogicalPage> {

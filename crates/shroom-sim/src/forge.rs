@@ -8,6 +8,8 @@
 //!
 //! Offsets are those of `docs/format.md`. Absent on purpose: uses none of the engine's own code, which it is to test.
 
+pub mod delta;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of a superblock before its tail.

@@ -418,6 +418,70 @@ fn snapshots(dir: &Path) -> Outcome {
     Ok(())
 }
 
+/// Deltas of a million tokens, after 1 % got other bytes: lengths and times, at random ids and in a row.
+fn deltas(dir: &Path) -> Outcome {
+    type Length = fn(&mut Random) -> usize;
+    let lengths: [(&str, Length); 2] = [("16 bytes", |_| 16), ("8 to 512 bytes", Random::length)];
+    for (name, length) in lengths {
+        for (spread, random_ids) in [("in a row", false), ("at random ids", true)] {
+            let (path, copy) = (dir.join("source.shroom"), dir.join("copy.shroom"));
+            let db = Db::create(&path)?;
+            let mut random = Random(11);
+            let mut tokens = Vec::new();
+            for id in 0..TOKENS {
+                let mut bytes = Vec::new();
+                let len = length(&mut random);
+                random.fill(&mut bytes, len);
+                tokens.push((id, bytes));
+            }
+            let lengths: Vec<usize> = tokens.iter().map(|(_, bytes)| bytes.len()).collect();
+            db.bulk_load(tokens)?;
+            db.save_snapshot("mon")?;
+            db.close()?;
+            std::fs::copy(&path, &copy)?;
+            let db = Db::open(&path)?;
+            let mut payload = 0;
+            let mut bytes = Vec::new();
+            for index in 0..TOKENS / 100 {
+                let id = match random_ids {
+                    true => random.below(TOKENS),
+                    false => 500_000 + index,
+                };
+                random.fill(&mut bytes, lengths[id as usize]);
+                payload += bytes.len();
+                db.put(id, &bytes)?;
+            }
+            db.save_snapshot("tue")?;
+            let changed = {
+                let mut diff = db.diff("mon", "tue")?;
+                diff.by_ref().filter(|change| change.is_ok()).count()
+            };
+            let mut delta = Vec::new();
+            let start = Instant::now();
+            let info = db.export_delta(Some("mon"), "tue", &mut delta)?;
+            let exported = start.elapsed();
+            let start = Instant::now();
+            let applied = Db::apply_delta(&copy, &delta[..])?;
+            let apply = start.elapsed();
+            let opened = Db::open_read_only(&copy)?;
+            assert_eq!(opened.page_root(), db.page_root());
+            println!(
+                "deltas, {TOKENS} tokens of {name}, 1 % changed {spread} ({changed} tokens, {payload} bytes put): file {} bytes; delta {} bytes, {} pages; export to memory {:.1} ms, apply {:.1} ms, {} pages written",
+                file_len(&path)?,
+                info.bytes,
+                info.pages,
+                exported.as_secs_f64() * 1e3,
+                apply.as_secs_f64() * 1e3,
+                applied.pages_written,
+            );
+            drop((db, opened));
+            std::fs::remove_file(&path)?;
+            std::fs::remove_file(&copy)?;
+        }
+    }
+    Ok(())
+}
+
 /// Compaction into a new file: its size and its speed. Each set of tokens is written in random order first.
 fn compact(dir: &Path) -> Outcome {
     type Length = fn(&mut Random) -> usize;
@@ -555,7 +619,7 @@ fn main() -> Outcome {
     let dir = tempfile::tempdir_in(std::env::var_os("SHROOM_DIR").unwrap_or_else(|| ".".into()))?;
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     type Part = (&'static str, fn(&Path) -> Outcome);
-    let parts: [Part; 10] = [
+    let parts: [Part; 11] = [
         ("sizes", sizes),
         ("churn", churn),
         ("gets", gets),
@@ -564,6 +628,7 @@ fn main() -> Outcome {
         ("open", open),
         ("large", large),
         ("snapshots", snapshots),
+        ("deltas", deltas),
         ("compact", compact),
         ("roots", roots),
     ];

@@ -63,6 +63,14 @@ pub enum Error {
         /// The name given.
         name: String,
     },
+    /// A delta is damaged, or ends early.
+    #[error("bad delta at byte {offset}: {detail}")]
+    Delta {
+        /// Where in the delta.
+        offset: u64,
+        /// What was expected and what was found.
+        detail: String,
+    },
     /// The background checkpoint failed; reading goes on, and a write tries it again where that can help.
     #[error("the checkpoint failed: {0}")]
     Checkpoint(Arc<Error>),
@@ -110,7 +118,7 @@ impl Error {
             Self::Seg(SegError::Page(error)) => page_kind(error),
             Self::Seg(error) => corruption_or_misuse(error.is_corruption()),
             Self::Token(error) => corruption_or_misuse(error.is_corruption()),
-            Self::Journal { .. } => ErrorKind::Corruption,
+            Self::Journal { .. } | Self::Delta { .. } => ErrorKind::Corruption,
             Self::Checkpoint(error) => error.kind(),
             Self::IdsExhausted => ErrorKind::Full,
             _ => ErrorKind::Misuse,

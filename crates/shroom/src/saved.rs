@@ -179,7 +179,7 @@ impl Core {
 }
 
 /// The page layer's errors about names, as this layer's.
-fn named(error: PageError) -> Error {
+pub(crate) fn named(error: PageError) -> Error {
     match error {
         PageError::SnapshotExists { name } => Error::SnapshotExists { name },
         PageError::NoSuchSnapshot { name } => Error::NoSuchSnapshot { name },

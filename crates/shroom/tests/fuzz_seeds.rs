@@ -1,5 +1,7 @@
 //! Replays the fuzzer's seeds, what it found among them, as ordinary tests.
 
+#[path = "../../../fuzz/checks/delta.rs"]
+mod delta;
 #[path = "../../../fuzz/checks/journal_replay.rs"]
 mod journal_replay;
 #[path = "../../../fuzz/checks/open_image.rs"]
@@ -11,7 +13,18 @@ mod page_map;
 #[path = "../../../fuzz/checks/seeds.rs"]
 mod seeds;
 
-seeds::replay_tests!(open_image, journal_replay, ops_model, page_map);
+seeds::replay_tests!(delta, open_image, journal_replay, ops_model, page_map);
+
+/// Most changes to a delta are found by chance.
+#[test]
+fn random_deltas() {
+    for seed in 0..400 {
+        let mut random = shroom_sim::Random(seed);
+        let input = random.bytes(8 + (seed % 120) as usize);
+        println!("seed {seed}"); // shown when it fails
+        delta::examine(&input);
+    }
+}
 
 /// A target that nobody replays would rot: its check must be a module of some crate's `fuzz_seeds`, and have seeds.
 #[test]
