@@ -20,8 +20,8 @@ use shroom_page::{LogicalPage, PageRead, PageSize, PageStore, PageTxn, Roots, Sn
 use shroom_seg::{References, SegmentTxn, blob_to_vec};
 use shroom_sim::Choices;
 use shroom_token::{
-    Bytes, Edit, PackHint, Stored, TokenError, TokenId, TokenRoot, bulk_append, directory_pages,
-    get, get_hinted, info, merge, range, survivors, verify,
+    Bytes, Edit, LookupCache, Stored, TokenError, TokenId, TokenRoot, bulk_append, directory_pages,
+    get, get_cached, info, merge, range, survivors, verify,
 };
 
 /// The stores that are forged: page size in bytes, tokens, length of most of them, and the root's height.
@@ -304,9 +304,9 @@ fn raise(txn: &mut PageTxn<'_>, token: &mut [u8; TokenRoot::LEN], levels: u8) {
     for _ in 0..levels {
         let page = LogicalPage(u32::from_le_bytes([token[4], token[5], token[6], token[7]]));
         let root = txn.page(page).ok().and_then(decode);
-        let Some((level, entries)) =
-            root.filter(|(level, entries)| *level + 2 == token[0] && !entries.is_empty())
-        else {
+        let Some((level, entries)) = root.filter(|(level, entries)| {
+            level.checked_add(2) == Some(token[0]) && !entries.is_empty()
+        }) else {
             return; // a root that is a pack, or none
         };
         if token[0] == 8 {
@@ -428,7 +428,7 @@ fn read(
         failed |= item.map_err(blames_the_file).is_err();
         met += 1;
     }
-    let hint = PackHint::new();
+    let cache = LookupCache::new();
     let chosen = (0..8).map(|_| TokenId(choices.long() >> (choices.byte() % 64)));
     let step = (tokens.len() / 50).max(1);
     let near = tokens
@@ -437,13 +437,13 @@ fn read(
         .flat_map(|(id, _)| [id.0.wrapping_sub(1), id.0, id.0.wrapping_add(1)].map(TokenId));
     for id in chosen.chain(near) {
         let found = get(snapshot, root, id).map_err(blames_the_file);
-        let hinted = get_hinted(snapshot, root, &hint, id).map_err(blames_the_file);
+        let cached = get_cached(snapshot, root, &cache, id).map_err(blames_the_file);
         let known = info(snapshot, root, id).map_err(blames_the_file);
         if sound {
             let at = tokens.binary_search_by_key(&id, |token| token.0).ok();
             let expected = at.map(|at| tokens[at].1);
             assert_eq!(found.expect("a sound store"), expected, "{id:?}");
-            assert_eq!(hinted.expect("a sound store"), expected, "{id:?}");
+            assert_eq!(cached.expect("a sound store"), expected, "{id:?}");
             let length = known.expect("a sound store").map(|known| known.length);
             assert_eq!(length, expected.map(|stored| stored.len()));
         }

@@ -13,8 +13,8 @@ use shroom_page::{PageRead, PageSize, PageStore, PageTxn, Roots};
 use shroom_seg::{References, SegmentAddr, SegmentTxn, segment};
 use shroom_sim::Choices;
 use shroom_token::{
-    Bytes, Edit, Pack, PackHint, Stored, TokenError, TokenId, TokenRoot, bulk_append, get,
-    get_hinted, info, inline_len_max, merge, range, verify,
+    Bytes, Edit, LookupCache, Pack, Stored, TokenError, TokenId, TokenRoot, bulk_append, get,
+    get_cached, info, inline_len_max, merge, range, verify,
 };
 
 /// Page sizes of the stores that packs are put in, in bytes.
@@ -177,12 +177,12 @@ fn read_stored(
 ) {
     let forwards: Result<Vec<_>, _> = range(pages, root, ..).collect();
     let backwards: Result<Vec<_>, _> = range(pages, root, ..).rev().collect();
-    let hint = PackHint::new();
+    let cache = LookupCache::new();
     let ids = forwards.iter().flatten().map(|(id, _)| id.0);
     for id in ids.take(40).chain([0, 7, u64::MAX]).map(TokenId) {
         let found = get(pages, root, id).map_err(blames_the_file);
-        let hinted = get_hinted(pages, root, &hint, id).map_err(blames_the_file);
-        assert_eq!(found.ok(), hinted.ok());
+        let cached = get_cached(pages, root, &cache, id).map_err(blames_the_file);
+        assert_eq!(found.ok(), cached.ok());
         let _ = info(pages, root, id).map_err(blames_the_file);
     }
     let mut references = References::new();

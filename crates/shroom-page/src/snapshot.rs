@@ -42,6 +42,20 @@ pub trait PageRead {
     /// is bounded by: a forged file may claim any number of logical pages, but not be longer than it is.
     fn allocated_pages_max(&self) -> u32;
 
+    /// Where verified bytes lie, for [`lasting_bytes`](Self::lasting_bytes): whoever remembers it spares later reads the page map.
+    /// `None` when each read must be verified, or where nothing keeps its place.
+    fn lasting_position(&self, bytes: &[u8]) -> Option<u64> {
+        let _ = bytes;
+        None
+    }
+
+    /// The `len` bytes at a position that [`lasting_position`](Self::lasting_position) of the same state gave; `None` when
+    /// out of range.
+    fn lasting_bytes(&self, position: u64, len: usize) -> Option<&[u8]> {
+        let _ = (position, len);
+        None
+    }
+
     /// The first allocated page from `from` on, if there is one.
     ///
     /// # Errors
@@ -125,6 +139,16 @@ impl PageRead for Snapshot {
 
     fn next_allocated(&self, from: LogicalPage) -> Result<Option<LogicalPage>> {
         self.base.next_allocated(from.0.max(1))
+    }
+
+    fn lasting_position(&self, bytes: &[u8]) -> Option<u64> {
+        let remember = self.base.remember && self.base.rebuilt.is_empty();
+        remember.then(|| self.position_of(bytes)).flatten()
+    }
+
+    #[inline]
+    fn lasting_bytes(&self, position: u64, len: usize) -> Option<&[u8]> {
+        self.bytes_at(position, len)
     }
 }
 

@@ -55,6 +55,27 @@ impl<'a> Column<'a> {
         value & mask(self.width)
     }
 
+    /// Values `index - 1` (0 when there is none) and `index`, of at most 4 bytes each; 0 past the end of the bytes.
+    #[inline(always)]
+    pub(crate) fn pair(&self, index: usize) -> (u64, u64) {
+        debug_assert!(self.width <= 4 && index < self.len);
+        let before = index.saturating_sub(1);
+        match self
+            .bytes
+            .get(before * self.width..)
+            .and_then(<[u8]>::first_chunk)
+        {
+            Some(chunk) => {
+                // Both in one load. Without a value before, the first one is moved up.
+                let shift = 8 * self.width;
+                let both = u64::from_le_bytes(*chunk) << if index == 0 { shift } else { 0 };
+                (both & mask(self.width), both >> shift & mask(self.width))
+            }
+            None if index == 0 => (0, self.get(0)),
+            None => (self.get(before), self.get(index)),
+        }
+    }
+
     /// How many values are at most `target`, for an ascending column. `span` is a value that the column would
     /// reach after its last one, if known: it saves touching the end of the column for the first guess.
     ///
@@ -258,6 +279,10 @@ mod tests {
             let column = Column::new(&bytes, values.len(), width);
             for (index, value) in values.iter().enumerate() {
                 prop_assert_eq!(column.get(index), *value);
+                if width <= 4 {
+                    let before = index.checked_sub(1).map_or(0, |before| values[before]);
+                    prop_assert_eq!(column.pair(index), (before, *value));
+                }
             }
         }
 

@@ -14,7 +14,7 @@
 //! * D4 Bytes that are not as they should be give an error, never a panic, a hang or unbounded memory.
 //! * D5 The same batches on the same store give the same bytes.
 //!
-//! Absent on purpose: no file, no thread, no cache, no journal; no commit of its own. The caller commits the 32-byte
+//! Absent on purpose: no file, no thread, no cache of values, no journal; no commit of its own. The caller commits the 32-byte
 //! [`TokenRoot`] with the pages.
 //!
 //! ```
@@ -51,10 +51,10 @@ mod diff;
 mod edge;
 mod edit;
 mod error;
-mod hint;
 mod id;
 mod info;
 mod lookup;
+mod lookup_cache;
 mod merge;
 mod node;
 mod pack;
@@ -69,10 +69,10 @@ pub use canonical::CanonicalImage;
 pub use diff::{Changes, Compared, changes};
 pub use edit::{Bytes, Edit};
 pub use error::{Result, TokenError};
-pub use hint::PackHint;
 pub use id::TokenId;
 pub use info::{TokenInfo, info};
-pub use lookup::{get, get_hinted};
+pub use lookup::{get, get_cached};
+pub use lookup_cache::LookupCache;
 pub use merge::merge;
 pub use node::NodeFlaw;
 pub use pack::{Pack, PackFlaw, Stored, inline_len_max};

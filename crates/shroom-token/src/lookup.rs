@@ -3,13 +3,14 @@
 //! * L1 A descent reads at most `height` pages, of strictly falling levels, and allocates nothing.
 //! * L2 What an entry names must start with the entry's id; anything else is corruption, not "absent".
 //!
-//! Absent on purpose: no cache but the hint's copy of one page; the page layer's mapping is the cache.
+//! Absent on purpose: what lookups may remember is in `lookup_cache`; the page layer's mapping is the cache of pages.
 
 use shroom_page::{LogicalPage, PageRead};
 use shroom_seg::{SegmentAddr, segment_data, segment_data_of};
 
-use crate::hint::{PackHint, Top};
+use crate::lookup_cache::{Below, CachedNode, LookupCache, PackCell};
 use crate::node::Node;
+use crate::pack::Missing;
 use crate::{Pack, PackFlaw, Result, Stored, TokenError, TokenId, TokenRoot};
 
 /// The token `id`, if there is one. Its bytes are borrowed from the pages: nothing is copied.
@@ -25,7 +26,7 @@ pub fn get<'p, R: PageRead>(
     let place = Place::root(root);
     match root.level() {
         None if root.height == 0 => Ok(None),
-        level => get_from(pages, place, level, None, id),
+        level => get_from(pages, place, level, id),
     }
 }
 
@@ -34,23 +35,70 @@ pub fn get<'p, R: PageRead>(
 /// # Errors
 /// As [`get`].
 #[inline]
-pub fn get_hinted<'p, R: PageRead>(
+pub fn get_cached<'p, R: PageRead>(
     pages: &'p R,
     root: &TokenRoot,
-    hint: &PackHint,
+    cache: &LookupCache,
     id: TokenId,
 ) -> Result<Option<Stored<'p>>> {
-    let top = match hint.top() {
-        Some(top) => top,
-        None => match read_top(pages, root)? {
-            Some(top) => hint.keep(top),
-            None => return get(pages, root, id),
-        },
+    let Some(mut node) = cache.top(pages, root)? else {
+        return get(pages, root, id);
     };
-    match top.find(id) {
-        Some(place) => get_from(pages, place, top.below, Some(hint), id),
-        None => Ok(None),
+    loop {
+        let Some(index) = node.find(id.0) else {
+            return Ok(None);
+        };
+        match &node.below {
+            Below::Nodes { level, cells } => {
+                let Some(cell) = cells.get(index) else {
+                    return Ok(None);
+                };
+                match cache.child(pages, node, *level, cell, index)? {
+                    Some(child) => node = child,
+                    None => {
+                        let place = node.place(cell.addr(), index);
+                        return get_from(pages, place, Some(*level), id);
+                    }
+                }
+            }
+            Below::Packs(cells) => {
+                let (Some(key), Some(cell)) = (node.id(index), cells.get(index)) else {
+                    return Ok(None);
+                };
+                let Some((head, data)) = cell.located(pages) else {
+                    return get_first(pages, root, node, cell, index, id);
+                };
+                return match head.token(data, key, node.next(index), id.0) {
+                    Ok(stored) => Ok(Some(stored)),
+                    Err(Missing::Absent) => Ok(None),
+                    // To say where it is.
+                    Err(Missing::Unsound) => get(pages, root, id),
+                };
+            }
+        }
     }
+}
+
+/// The first lookup in the pack that entry `index` of `node` names: the following ones know where it lies.
+///
+/// Apart from [`get_cached`], so that there no pack is put together in memory.
+#[inline(never)]
+fn get_first<'p, R: PageRead>(
+    pages: &'p R,
+    root: &TokenRoot,
+    node: &CachedNode,
+    cell: &PackCell,
+    index: usize,
+    id: TokenId,
+) -> Result<Option<Stored<'p>>> {
+    let Some(addr) = cell.addr() else {
+        return get(pages, root, id);
+    };
+    let place = node.place(addr, index);
+    let (pack, data) = place.open(pages)?;
+    cell.locate(pages, &pack, data);
+    pack.get(id, place.next.map(TokenId))
+        .map_err(pack_error(addr))
 }
 
 /// The token `id` under a place: a directory page of `level`, or a pack when there is no level.
@@ -62,7 +110,6 @@ fn get_from<'p, R: PageRead>(
     pages: &'p R,
     mut place: Place,
     mut level: Option<u8>,
-    hint: Option<&PackHint>,
     id: TokenId,
 ) -> Result<Option<Stored<'p>>> {
     while let Some(at) = level {
@@ -77,18 +124,10 @@ fn get_from<'p, R: PageRead>(
         level = at.checked_sub(1);
     }
     let page = pages.page(place.addr.page)?;
-    if let (Some(hint), Some(key), Some(next)) = (hint, place.key, place.next) {
-        // Behind the segment's length.
-        let start = usize::from(place.addr.offset) + 2;
-        hint.touch(page.get(start..).unwrap_or(&[]), id.0, key, next);
-    }
     let pack = segment_data_of(page, place.addr.offset).and_then(Pack::parse_sound);
     let Some(pack) = pack.filter(|pack| place.starts_with(pack.first_id().0)) else {
         return place.open(pages).map(|_| None);
     };
-    if let Some(hint) = hint {
-        hint.remember(&pack);
-    }
     let Some(index) = pack.find(id, place.next.map(TokenId)) else {
         return Ok(None);
     };
@@ -96,16 +135,6 @@ fn get_from<'p, R: PageRead>(
         Some(stored) => Ok(Some(stored)),
         None => pack.slot(index).map(Some).map_err(pack_error(place.addr)),
     }
-}
-
-/// A copy of the root directory page; `None` when there is none.
-#[cold]
-fn read_top<R: PageRead>(pages: &R, root: &TokenRoot) -> Result<Option<Top>> {
-    let Some(level) = root.level() else {
-        return Ok(None);
-    };
-    let node = open_node(pages, root.addr.page, level, None)?;
-    Ok(Some(Top::new(&node, level.checked_sub(1))))
 }
 
 /// The pack that would hold an id.

@@ -10,6 +10,7 @@
 mod encode;
 mod flaw;
 mod layout;
+mod point;
 
 use shroom_page::LogicalPage;
 use shroom_seg::SegmentAddr;
@@ -17,7 +18,9 @@ use zerocopy::FromBytes;
 
 pub(crate) use self::encode::{PackShape, StoredToken, encode};
 pub use self::flaw::PackFlaw;
+pub(crate) use self::layout::PackHead;
 use self::layout::{Layout, PackHeader, header_flaw};
+pub(crate) use self::point::Missing;
 use crate::TokenId;
 use crate::column::Column;
 
@@ -101,16 +104,17 @@ impl<'a> Pack<'a> {
     #[inline]
     pub(crate) fn parse_sound(data: &'a [u8]) -> Option<Self> {
         let (header, body) = PackHeader::ref_from_prefix(data).ok()?;
-        if header.count.get() == 0 || header.id_width > 8 || !header.has_sound_kind() {
+        let head = PackHead::read(header, body);
+        if !head.is_sound() {
             return None;
         }
-        let layout = Layout::of(header);
-        let count = usize::from(header.count.get());
+        let layout = Layout::of(head);
+        let count = usize::from(head.count);
         let values = body.get(layout.values_at..)?;
         let columns = |at, len, width| Column::new(body.get(at..).unwrap_or(&[]), len, width);
         // Where unequal values end is read with the slot that is asked for: one cache miss less.
-        let ends = if header.is_uniform() {
-            let length = usize::from(u16::from_le_bytes(*body.first_chunk::<2>()?));
+        let ends = if head.is_uniform() {
+            let length = usize::from(head.length);
             if values.len().checked_sub(count * length)? > SLACK_LEN_MAX {
                 return None;
             }
@@ -120,9 +124,9 @@ impl<'a> Pack<'a> {
         };
         Some(Self {
             base: header.base.get(),
-            ids: columns(layout.ids_at, count - 1, header.id_width.into()),
-            id_width: header.id_width,
-            kind: header.kind,
+            ids: columns(layout.ids_at, count - 1, head.id_width.into()),
+            id_width: head.id_width,
+            kind: head.kind,
             ends,
             blobs: body.get(layout.blobs_at..layout.values_at)?,
             values,
@@ -134,16 +138,18 @@ impl<'a> Pack<'a> {
         self.ids.len() + 1
     }
 
-    /// Count, id width, kind and common length, as a lookup's hint keeps them.
-    #[inline]
-    pub(crate) fn shape_bytes(&self) -> [u8; 6] {
-        let [low, high] = (self.len() as u16).to_le_bytes();
+    /// What its header says.
+    pub(crate) fn head(&self) -> PackHead {
         let length = match self.ends {
             Ends::Uniform(length) => length as u16,
             Ends::Column(_) => 0,
         };
-        let [len_low, len_high] = length.to_le_bytes();
-        [low, high, self.id_width, self.kind, len_low, len_high]
+        PackHead {
+            count: self.len() as u16,
+            id_width: self.id_width,
+            kind: self.kind,
+            length,
+        }
     }
 
     /// Never true: a pack holds a token.
@@ -252,8 +258,8 @@ impl<'a> Pack<'a> {
         match self.ends {
             Ends::Uniform(length) => (index * length, (index + 1) * length),
             Ends::Column(ends) => {
-                let start = if index == 0 { 0 } else { ends.get(index - 1) };
-                (start as usize, ends.get(index) as usize)
+                let (start, end) = ends.pair(index);
+                (start as usize, end as usize)
             }
         }
     }

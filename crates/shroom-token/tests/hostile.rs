@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use shroom_page::{LogicalPage, PageRead, PageSize};
 use shroom_seg::{References, SegmentAddr, SegmentTxn};
 use shroom_token::{
-    Bytes, Edit, TokenError, TokenId, TokenRoot, bulk_append, get, info, merge, range, verify,
+    Bytes, Edit, LookupCache, TokenError, TokenId, TokenRoot, bulk_append, get, get_cached, info,
+    merge, range, verify,
 };
-use support::{Random, Store};
+use support::{Lasting, Random, Store};
 
 fn sample(page_size: PageSize, tokens: u64, seed: u64) -> Store {
     let store = Store::new(page_size);
@@ -60,9 +61,14 @@ fn torture(store: &Store, random: &mut Random, damages: u64) -> bool {
         return true;
     };
     let mut wrong = false;
+    let (cache, lasting) = (LookupCache::new(), Lasting(&txn));
     for _ in 0..50 {
         let id = TokenId(random.below(3_000));
         wrong |= get(&txn, &root, id).is_err();
+        // The first one reads the pages, the second one what the first has learned.
+        for _ in 0..2 {
+            wrong |= get_cached(&lasting, &root, &cache, id).is_err();
+        }
         let _ = info(&txn, &root, id);
     }
     // Ids strictly progress, so these end.

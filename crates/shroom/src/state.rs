@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use shroom_page::{PageRead, Snapshot};
 use shroom_seg::{SegmentAddr, blob_slice};
-use shroom_token::{PackHint, Stored, TokenId, TokenInfo, TokenRoot};
+use shroom_token::{LookupCache, Stored, TokenId, TokenInfo, TokenRoot};
 
 use crate::content_root::Asked;
 use crate::digest::ContentRoot;
@@ -24,7 +24,7 @@ pub(crate) struct Base {
     /// Where the sum over all tokens is, if the file keeps it.
     pub(crate) lattice: Option<SegmentAddr>,
     pub(crate) asked: Mutex<Option<Arc<Asked>>>,
-    hint: PackHint,
+    cache: LookupCache,
 }
 
 impl Base {
@@ -37,17 +37,17 @@ impl Base {
             tag: application.tag,
             lattice: application.lattice,
             asked: Mutex::new(None),
-            hint: PackHint::new(),
+            cache: LookupCache::new(),
         })
     }
 
     /// Where the value of a token lies, as far as that is known without reading a blob.
     #[inline]
     pub(crate) fn find(&self, id: u64) -> Result<Option<Stored<'_>>> {
-        Ok(shroom_token::get_hinted(
+        Ok(shroom_token::get_cached(
             &self.pages,
             &self.root,
-            &self.hint,
+            &self.cache,
             TokenId(id),
         )?)
     }

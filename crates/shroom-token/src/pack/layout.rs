@@ -18,14 +18,47 @@ pub(super) struct PackHeader {
 }
 const _: () = assert!(size_of::<PackHeader>() == PACK_HEADER_LEN);
 
-impl PackHeader {
+/// What a pack's header says, but for the first id; and the length that equal values have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PackHead {
+    pub(crate) count: u16,
+    pub(crate) id_width: u8,
+    pub(crate) kind: u8,
+    /// 0 when lengths differ.
+    pub(crate) length: u16,
+}
+
+impl PackHead {
+    /// What a header says; `body` is what follows it. Not sound when it is too short for the common length.
     #[inline]
-    pub(super) fn is_uniform(&self) -> bool {
+    pub(super) fn read(header: &PackHeader, body: &[u8]) -> Self {
+        let head = Self {
+            count: header.count.get(),
+            id_width: header.id_width,
+            kind: header.kind,
+            length: 0,
+        };
+        match body.first_chunk::<2>() {
+            Some(length) if head.is_uniform() => Self {
+                length: u16::from_le_bytes(*length),
+                ..head
+            },
+            _ => head,
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_uniform(self) -> bool {
         self.kind & KIND_UNIFORM != 0
     }
 
     #[inline]
-    pub(super) fn has_sound_kind(&self) -> bool {
+    pub(super) fn is_sound(self) -> bool {
+        self.count > 0 && self.id_width <= 8 && self.has_sound_kind()
+    }
+
+    #[inline]
+    pub(super) fn has_sound_kind(self) -> bool {
         self.kind <= 7 && self.kind & (KIND_UNIFORM | KIND_WIDE_ENDS) != 3
     }
 }
@@ -40,17 +73,17 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    #[inline]
-    pub(super) fn of(header: &PackHeader) -> Self {
+    #[inline(always)]
+    pub(super) fn of(head: PackHead) -> Self {
         // Sums of a few products of a u16 and a byte: no overflow.
-        let count = usize::from(header.count.get());
-        let (ids_at, end_width) = match header.is_uniform() {
+        let count = usize::from(head.count);
+        let (ids_at, end_width) = match head.is_uniform() {
             true => (2, 0),
-            false => (0, 1 + usize::from(header.kind & KIND_WIDE_ENDS != 0)),
+            false => (0, 1 + usize::from(head.kind & KIND_WIDE_ENDS != 0)),
         };
-        let ends_at = ids_at + count.saturating_sub(1) * usize::from(header.id_width);
+        let ends_at = ids_at + count.saturating_sub(1) * usize::from(head.id_width);
         let blobs_at = ends_at + count * end_width;
-        let blobs_len = match header.kind & KIND_BLOBS {
+        let blobs_len = match head.kind & KIND_BLOBS {
             0 => 0,
             _ => count.div_ceil(8),
         };
@@ -80,22 +113,17 @@ pub(super) fn header_flaw(data: &[u8]) -> PackFlaw {
     let Ok((header, body)) = PackHeader::ref_from_prefix(data) else {
         return short(PACK_HEADER_LEN);
     };
-    let count = usize::from(header.count.get());
-    if count == 0 {
+    let head = PackHead::read(header, body);
+    if head.count == 0 {
         return PackFlaw::Empty;
     }
-    if header.id_width > 8 {
-        return flaw("id width", 8, header.id_width);
+    if head.id_width > 8 {
+        return flaw("id width", 8, head.id_width);
     }
-    if !header.has_sound_kind() {
-        return flaw("kind", 7, header.kind);
+    if !head.has_sound_kind() {
+        return flaw("kind", 7, head.kind);
     }
-    let values_at = Layout::of(header).values_at;
-    let length = match body.first_chunk::<2>() {
-        Some(chunk) if header.is_uniform() => u16::from_le_bytes(*chunk),
-        _ => 0,
-    };
-    let end = values_at + count * usize::from(length);
+    let end = Layout::of(head).values_at + usize::from(head.count) * usize::from(head.length);
     match body.len().checked_sub(end) {
         Some(got) => PackFlaw::Slack { got },
         None => short(PACK_HEADER_LEN + end),

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use shroom_page::{PageRead, PageSize, PageStore, Roots, Snapshot};
+use shroom_page::{LogicalPage, PageRead, PageSize, PageStore, Roots, Snapshot};
 use shroom_seg::{References, SegStats, SegmentTxn, blob_to_vec};
 use shroom_token::{
-    Edit, Result, Stored, TokenId, TokenReport, TokenRoot, bulk_append, get, merge, range, verify,
+    Edit, LookupCache, Result, Stored, TokenId, TokenReport, TokenRoot, bulk_append, get,
+    get_cached, merge, range, verify,
 };
 
 /// SplitMix64: deterministic, seeded.
@@ -45,6 +46,51 @@ impl Random {
         for index in (1..items.len()).rev() {
             items.swap(index, self.below(index as u64 + 1) as usize);
         }
+    }
+}
+
+/// Pages in memory whose bytes have lasting positions, as those of a mapped file have.
+pub(crate) struct Lasting<'a, R>(pub(crate) &'a R);
+
+impl<R: PageRead> PageRead for Lasting<'_, R> {
+    fn page_size(&self) -> PageSize {
+        self.0.page_size()
+    }
+
+    fn logical_pages(&self) -> u32 {
+        self.0.logical_pages()
+    }
+
+    fn page(&self, page: LogicalPage) -> shroom_page::Result<&[u8]> {
+        self.0.page(page)
+    }
+
+    fn is_allocated(&self, page: LogicalPage) -> shroom_page::Result<bool> {
+        self.0.is_allocated(page)
+    }
+
+    fn run(&self, first: LogicalPage, pages: u32) -> shroom_page::Result<Option<&[u8]>> {
+        self.0.run(first, pages)
+    }
+
+    fn allocated_pages_max(&self) -> u32 {
+        self.0.allocated_pages_max()
+    }
+
+    fn lasting_position(&self, bytes: &[u8]) -> Option<u64> {
+        let size = self.page_size().bytes();
+        (1..self.logical_pages()).find_map(|number| {
+            let page = self.page(LogicalPage(number)).ok()?;
+            let offset = bytes.as_ptr().addr().checked_sub(page.as_ptr().addr())?;
+            (offset < size).then(|| u64::from(number) * size as u64 + offset as u64)
+        })
+    }
+
+    fn lasting_bytes(&self, position: u64, len: usize) -> Option<&[u8]> {
+        let size = self.page_size().bytes() as u64;
+        let page = self.page(LogicalPage((position / size) as u32)).ok()?;
+        let start = (position % size) as usize;
+        page.get(start..start + len)
     }
 }
 
@@ -147,12 +193,25 @@ impl Store {
                 );
             }
         }
+        compare_cached(&Lasting(&snapshot), &root, model);
         let mut expected = model.iter();
         for item in range(&snapshot, &root, ..) {
             let (id, stored) = item.unwrap();
             assert_eq!(Some((&id.0, &value(&snapshot, stored))), expected.next());
         }
         assert_eq!(expected.next(), None);
+    }
+}
+
+/// Lookups that learn from each other: the first one in a pack reads the pages, later ones do not.
+fn compare_cached(pages: &impl PageRead, root: &TokenRoot, model: &BTreeMap<u64, Vec<u8>>) {
+    let cache = LookupCache::new();
+    for id in model.keys() {
+        for near in [*id, id.wrapping_add(1), *id] {
+            let stored = get_cached(pages, root, &cache, TokenId(near)).unwrap();
+            let found = stored.map(|stored| value(pages, stored));
+            assert_eq!(found.as_ref(), model.get(&near), "token {near} near {id}");
+        }
     }
 }
 
