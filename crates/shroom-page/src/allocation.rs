@@ -3,15 +3,36 @@
 //! * A1 A physical page that any live base reaches, or that the durable superblock reaches, is never handed out.
 //! * A2 Lowest page first, so that free space gathers at the file's end.
 //!
+//! * A3 A reserved page is free in the file, and so in each commit's free record, but nobody takes it, no cut of the tail reaches it and
+//!   no hole is punched there: it is a [stream's](crate::PageStream).
+//!
 //! Pages freed by checkpoint N wait in `pending` until N is durable and no base older than N lives.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use crate::free_runs::FreeRuns;
 use crate::snapshot::Base;
+use crate::store::PageStore;
 use crate::superblock::Run;
+use crate::sync::Mutex;
+use crate::{PageError, Result};
+
+/// Pages that streams have given back, and that no transaction has seen since: giving back takes no other lock.
+#[derive(Debug, Default)]
+pub(crate) struct Returned(Mutex<Vec<Run>>);
+
+impl Returned {
+    pub(crate) fn push(&self, runs: impl IntoIterator<Item = Run>) {
+        let mut returned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        returned.extend(runs.into_iter().filter(|run| !run.is_empty()));
+    }
+
+    fn take(&self) -> Vec<Run> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 /// The free pages as a transaction sees them; thrown away when it aborts.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +41,57 @@ pub(crate) struct FreePages {
     pub(crate) logical: FreeRuns,
     pub(crate) physical_pages: u32,
     pub(crate) logical_pages: u32,
+}
+
+impl FreePages {
+    /// `pages` consecutive physical pages, from the lowest free run that long, or at the end of the file.
+    pub(crate) fn take_run(&mut self, store: &PageStore, pages: u32) -> Result<Run> {
+        let first = match self.physical.take_run(pages) {
+            Some(first) => first,
+            None => {
+                // The file's free tail counts toward the run.
+                let tail = self.physical.iter().next_back();
+                let tail = tail.filter(|&(first, len)| first + len == self.physical_pages);
+                self.grow(store, pages - tail.map_or(0, |(_, len)| len))?;
+                self.physical.take_run(pages).expect("the file was grown")
+            }
+        };
+        Ok(Run { first, pages })
+    }
+
+    /// `pages` physical pages from `first` on, when all are free or behind the end of the file, which then is lengthened.
+    pub(crate) fn take_at(&mut self, store: &PageStore, first: u32, pages: u32) -> Result<bool> {
+        let free = self.physical.len_from(first);
+        if free < pages && first + free == self.physical_pages {
+            self.grow(store, pages - free)?;
+        }
+        Ok(self.physical.take_exact(first, pages))
+    }
+
+    /// Lengthens the file by at least `pages`, by a sixteenth when that is more, so that growth is rare.
+    pub(crate) fn grow(&mut self, store: &PageStore, pages: u32) -> Result<()> {
+        let from = self.physical_pages;
+        let ample = pages.max((from / 16).clamp(4, 16_384));
+        let shift = store.page_size().shift();
+        let target = |pages: u32| from.checked_add(pages).filter(|&to| to < u32::MAX);
+        let too_many = PageError::TooManyPages {
+            limit: u32::MAX - 1,
+        };
+        let to = target(ample).or_else(|| target(pages)).ok_or(too_many)?;
+        let to = match store.grow(u64::from(from) << shift, u64::from(to) << shift) {
+            Ok(()) => to,
+            // Near a full disk the least that serves may still fit.
+            Err(PageError::Full { .. }) if ample > pages => {
+                let to = from + pages;
+                store.grow(u64::from(from) << shift, u64::from(to) << shift)?;
+                to
+            }
+            Err(error) => return Err(error),
+        };
+        self.physical.insert(from, to - from);
+        self.physical_pages = to;
+        Ok(())
+    }
 }
 
 /// A cut of the file's tail that waits for the readers of older states.
@@ -35,6 +107,9 @@ pub(crate) struct PendingCut {
 #[derive(Debug, Default)]
 pub(crate) struct Allocation {
     pub(crate) free: FreePages,
+    /// In the hands of streams, and not in `free`.
+    pub(crate) reserved: FreeRuns,
+    pub(crate) returned: Arc<Returned>,
     pending: VecDeque<(u64, Vec<Run>)>,
     live: VecDeque<(u64, Weak<Base>)>,
     pub(crate) cut: Option<PendingCut>,
@@ -79,8 +154,12 @@ impl Allocation {
             .count()
     }
 
-    /// Makes the pages reusable that no state reaches any more.
+    /// Makes the pages reusable that no state reaches any more, and those that streams have given back.
     pub(crate) fn release(&mut self) {
+        for run in self.returned.take() {
+            self.unreserve(run);
+            self.free.physical.insert(run.first, run.pages);
+        }
         let oldest = self.oldest_live();
         while self
             .pending
@@ -92,6 +171,12 @@ impl Allocation {
                 self.free.physical.insert(run.first, run.pages);
             }
         }
+    }
+
+    /// Takes pages out of those that are reserved: they are in other hands from now on.
+    pub(crate) fn unreserve(&mut self, run: Run) {
+        let was_reserved = self.reserved.take_exact(run.first, run.pages);
+        assert!(was_reserved, "{run:?} was not reserved");
     }
 
     /// Adds what checkpoint `sequence` freed.
@@ -110,12 +195,15 @@ impl Allocation {
             .sum()
     }
 
-    /// All that is free once no older state is held: `free`, what is pending, and `freed`. A run that is in two of
-    /// them is given back as the error: a damaged file names a page twice.
+    /// All that is free once no older state is held and every stream is dropped: `free`, what is pending, what is reserved, and
+    /// `freed`. A run that is in two of them is given back as the error: a damaged file names a page twice.
     pub(crate) fn all_free(&self, free: &FreeRuns, freed: &FreeRuns) -> Result<FreeRuns, Run> {
         let mut all = free.clone();
         for run in self.pending.iter().flat_map(|(_, runs)| runs) {
             all.insert(run.first, run.pages);
+        }
+        for (first, pages) in self.reserved.iter() {
+            all.insert(first, pages);
         }
         for (first, pages) in freed.iter() {
             if !all.try_insert(first, pages) {

@@ -10,6 +10,7 @@
 //! syncs next, so that damage to either slot at rest loses nothing. One more sync when frames were drained (C4).
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use crate::allocation::PendingCut;
@@ -39,6 +40,44 @@ pub(crate) fn used_twice(run: Run) -> PageError {
         what: "page allocation",
         physical: PhysicalPage(run.first),
         detail: format!("{run:?} is not within the file, or is in use twice, or in use and free"),
+    }
+}
+
+/// Two ascending sequences of entries with different numbers, as one.
+struct InOrder<A: Iterator, B: Iterator> {
+    first: Peekable<A>,
+    second: Peekable<B>,
+}
+
+impl<A, B> InOrder<A, B>
+where
+    A: Iterator<Item = (u32, Entry)>,
+    B: Iterator<Item = (u32, Entry)>,
+{
+    fn new(
+        first: impl IntoIterator<IntoIter = A>,
+        second: impl IntoIterator<IntoIter = B>,
+    ) -> Self {
+        Self {
+            first: first.into_iter().peekable(),
+            second: second.into_iter().peekable(),
+        }
+    }
+}
+
+impl<A, B> Iterator for InOrder<A, B>
+where
+    A: Iterator<Item = (u32, Entry)>,
+    B: Iterator<Item = (u32, Entry)>,
+{
+    type Item = (u32, Entry);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match (self.first.peek(), self.second.peek()) {
+            (Some((first, _)), Some((second, _))) if first > second => self.second.next(),
+            (None, _) => self.second.next(),
+            _ => self.first.next(),
+        }
     }
 }
 
@@ -141,9 +180,10 @@ impl PageTxn<'_> {
     /// Notes pages of the base that the new state does not reach. A damaged file may name a page twice, or a free one.
     pub(crate) fn release(&self, freed: &mut FreeRuns, run: Run) -> Result<()> {
         let within = run.first >= 2 && run.end() <= u64::from(self.base.physical_pages);
-        let free = &self.writer.allocation.free.physical;
-        if within && !free.overlaps(run.first, run.pages) && freed.try_insert(run.first, run.pages)
-        {
+        let allocation = &self.writer.allocation;
+        let is_free = allocation.free.physical.overlaps(run.first, run.pages)
+            || allocation.reserved.overlaps(run.first, run.pages);
+        if within && !is_free && freed.try_insert(run.first, run.pages) {
             return Ok(());
         }
         Err(used_twice(run))
@@ -159,11 +199,14 @@ impl PageTxn<'_> {
         }
     }
 
-    /// New entries of the changed logical pages; their old places are freed.
+    /// New entries of the changed logical pages, but for those adopted; the old places of both are freed.
     fn page_updates(&mut self, freed: &mut FreeRuns) -> Result<BTreeMap<u32, Entry>> {
         let mut updates = std::mem::take(&mut self.placed);
         updates.extend(self.removed.iter().map(|&page| (page, Entry::ABSENT)));
-        for &logical in updates.keys() {
+        let adopted = self.adopted.iter();
+        let adopted = adopted.flat_map(|(&first, pages)| first..first + pages.len());
+        let adopted = adopted.take_while(|&logical| logical < self.base.logical_pages);
+        for logical in updates.keys().copied().chain(adopted) {
             self.release_entry(freed, 0, logical, &self.base.entry(0, logical)?)?;
         }
         Ok(updates)
@@ -182,17 +225,26 @@ impl PageTxn<'_> {
             let entry = base.entry(0, page)?;
             updates.entry(page).or_insert(entry);
         }
+        if shape.height == 0 {
+            let adopted = std::mem::take(&mut self.adopted).into_iter();
+            updates.extend(adopted.flat_map(|(first, pages)| (first..).zip(pages.into_entries())));
+        }
         for level in 0..shape.height {
             if level == base.shape.height {
                 // The map grows: what was the root becomes pages of this level.
                 for index in 0..base.root_physical.len() as u32 {
-                    updates
-                        .entry(index)
-                        .or_insert_with(|| base.root_entry(index as usize));
+                    if level > 0 || self.adopted_page(index).is_none() {
+                        updates
+                            .entry(index)
+                            .or_insert_with(|| base.root_entry(index as usize));
+                    }
                 }
             }
             let mut parents = BTreeMap::new();
-            let mut entries = updates.into_iter().peekable();
+            // None left above level 0.
+            let adopted = std::mem::take(&mut self.adopted).into_iter();
+            let adopted = adopted.flat_map(|(first, pages)| (first..).zip(pages.into_entries()));
+            let mut entries = InOrder::new(updates, adopted).peekable();
             while let Some(&(first, _)) = entries.peek() {
                 let node = first / fanout;
                 let old = if level < base.shape.height {
@@ -387,8 +439,9 @@ impl PageTxn<'_> {
         else {
             return;
         };
+        let first = first.max(self.writer.allocation.reserved.end());
         let large = len > (pages / 8).saturating_add(TAIL_SLACK_PAGES);
-        if !(large || self.trim) || self.writer.allocation.live_count() > 1 {
+        if !(large || self.trim) || first >= pages || self.writer.allocation.live_count() > 1 {
             return;
         }
         all.truncate(first);
@@ -436,6 +489,7 @@ impl PageTxn<'_> {
             writer.allocation.cut = Some(cut);
         }
         writer.allocation.free = std::mem::take(&mut self.free);
+        self.from_streams.clear();
         let freed = freed
             .iter()
             .map(|(first, pages)| Run { first, pages })

@@ -104,6 +104,13 @@ impl FreeRuns {
         Some(first)
     }
 
+    /// The page after the last; 0 for the empty set.
+    pub(crate) fn end(&self) -> u32 {
+        self.runs
+            .last_key_value()
+            .map_or(0, |(&first, &len)| first + len)
+    }
+
     /// How many consecutive pages from `first` on are in the set.
     pub(crate) fn len_from(&self, first: u32) -> u32 {
         let run = self.runs.range(..=first).next_back();
@@ -270,6 +277,7 @@ mod tests {
                 let pages: Vec<u32> = runs.iter().flat_map(|(first, len)| first..first + len).collect();
                 prop_assert_eq!(pages, model.iter().copied().collect::<Vec<_>>());
                 prop_assert_eq!(runs.pages(), model.len() as u64);
+                prop_assert_eq!(runs.end(), model.last().map_or(0, |last| last + 1));
                 let absent = runs.complement(2, 400);
                 prop_assert!((2..400).all(|page| absent.contains(page) != model.contains(&page)));
                 let ends: Vec<_> = runs.iter().collect();

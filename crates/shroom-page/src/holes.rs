@@ -1,6 +1,7 @@
 //! Giving the blocks of free pages back to the file system, for files that are to keep their length.
 //!
-//! * O1 Only pages that may be overwritten are punched out: those that no state reaches, nor any that waits for its readers.
+//! * O1 Only pages that may be overwritten are punched out: those that no state reaches, nor any that waits for its readers or is a
+//!   stream's.
 //!
 //! Absent on purpose: nothing in the file says what was punched out; a page's place stays free.
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, TryLockError};
 
-use crate::allocation::{Allocation, FreePages};
+use crate::allocation::{Allocation, FreePages, Returned};
 use crate::journal::{Journal, JournalMark};
 use crate::recovery::{self, RecoveredFrames};
 use crate::snapshot::{Base, Snapshot};
@@ -39,6 +39,8 @@ pub struct PageStore {
     /// to the other: one after the other, the second finds the store poisoned.
     sync_gate: Mutex<()>,
     poisoned: AtomicBool,
+    /// Where streams give their pages back.
+    returned: Arc<Returned>,
     recovered: Mutex<RecoveredFrames>,
 }
 
@@ -64,6 +66,8 @@ pub struct PageStoreStats {
     pub free_pages: u64,
     /// Pages that only older states still reach.
     pub pending_pages: u64,
+    /// Pages in the hands of [streams](crate::PageStream), or that one gave back since the last transaction began.
+    pub reserved_pages: u64,
     /// Pages of the page map.
     pub map_pages: u64,
     /// Pages of both journal areas.
@@ -145,6 +149,7 @@ impl PageStore {
         }
         let mut allocation = Allocation::new(free);
         allocation.track(&base);
+        let returned = Arc::clone(&allocation.returned);
         let journal = Journal::recovered(superblock.journal, &recovery);
         let writer = Writer {
             allocation,
@@ -166,6 +171,7 @@ impl PageStore {
             sync_ended: Condvar::new(),
             sync_gate: Mutex::new(()),
             poisoned: AtomicBool::new(false),
+            returned,
             recovered: Mutex::new(recovery.frames),
         })
     }
@@ -290,6 +296,7 @@ impl PageStore {
             physical_pages: u64::from(free.physical_pages),
             free_pages: physical,
             pending_pages: writer.allocation.pending_pages(),
+            reserved_pages: writer.allocation.reserved.pages(),
             map_pages: 0,
             journal_pages: writer.journal.iter().map(|run| u64::from(run.pages)).sum(),
             record_pages: u64::from(record.pages),
@@ -302,6 +309,7 @@ impl PageStore {
             let accounted = SUPERBLOCK_SLOTS
                 + stats.free_pages
                 + stats.pending_pages
+                + stats.reserved_pages
                 + stats.map_pages
                 + stats.journal_pages
                 + stats.record_pages
@@ -331,6 +339,10 @@ impl PageStore {
         } else {
             Ok(())
         }
+    }
+
+    pub(crate) fn returned(&self) -> &Arc<Returned> {
+        &self.returned
     }
 
     pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {

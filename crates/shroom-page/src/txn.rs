@@ -14,6 +14,7 @@ use crate::named::{Held, Named, NamedList};
 use crate::snapshot::Base;
 use crate::storage::View;
 use crate::store::{PageStore, Writer};
+use crate::stream::{self, PageStream, StreamedPages};
 use crate::superblock::Run;
 use crate::sync::MutexGuard;
 use crate::{LogicalPage, PageError, PageRead, PageSize, Result};
@@ -35,6 +36,10 @@ pub struct PageTxn<'s> {
     pub(crate) sequence: u64,
     /// Pages whose new content is in the file already.
     pub(crate) placed: BTreeMap<u32, Entry>,
+    /// Runs of logical pages that a stream has written, by their first; none of them is in `dirty` or `placed`.
+    pub(crate) adopted: BTreeMap<u32, StreamedPages>,
+    /// Places that came from streams: free again when the transaction is dropped.
+    pub(crate) from_streams: Vec<Run>,
     /// Logical pages of the base that are free now.
     pub(crate) removed: BTreeSet<u32>,
     /// Allocated runs whose content is still to come by `write_run`.
@@ -75,6 +80,8 @@ impl<'s> PageTxn<'s> {
             writer,
             dirty: BTreeMap::new(),
             placed: BTreeMap::new(),
+            adopted: BTreeMap::new(),
+            from_streams: Vec::new(),
             removed: BTreeSet::new(),
             unwritten: FreeRuns::default(),
             drained: None,
@@ -135,6 +142,15 @@ impl<'s> PageTxn<'s> {
     /// # Errors
     /// [`PageError::TooManyPages`].
     pub fn extend_run(&mut self, end: LogicalPage, pages: u32) -> Result<bool> {
+        let extended = self.take_numbers(end, pages)?;
+        if extended {
+            self.unwritten.insert(end.0, pages);
+        }
+        Ok(extended)
+    }
+
+    /// Takes exactly the numbers from `end` on; false when one of them is taken.
+    fn take_numbers(&mut self, end: LogicalPage, pages: u32) -> Result<bool> {
         if pages == 0 || end.0 > self.free.logical_pages || end.is_none() {
             return Ok(false);
         }
@@ -150,8 +166,65 @@ impl<'s> PageTxn<'s> {
             return Err(error);
         }
         self.claim(end.0, pages);
-        self.unwritten.insert(end.0, pages);
         Ok(true)
+    }
+
+    /// Makes the pages of a stream the content of as many consecutive new logical pages, whose first is returned: those from
+    /// `behind` on, when it is given and they are free, or else the lowest such run of numbers. Nothing is written or copied. They
+    /// become part of the store at the commit; when there is none they are free again.
+    ///
+    /// # Errors
+    /// [`PageError::Misuse`] when the stream has no page, or is another store's; [`PageError::TooManyPages`]; I/O errors.
+    pub fn adopt(
+        &mut self,
+        stream: PageStream,
+        behind: Option<LogicalPage>,
+    ) -> Result<LogicalPage> {
+        self.store.check_stream(&stream)?;
+        let pages = stream.pages();
+        if pages == 0 {
+            return Err(stream::misuse("it has no page".into()));
+        }
+        let first = match behind {
+            Some(behind) if self.take_numbers(behind, pages)? => behind,
+            _ => self.allocate_numbers(pages)?,
+        };
+        let (written, ahead) = stream.into_parts();
+        for run in written.runs().chain([ahead]).filter(|run| !run.is_empty()) {
+            self.writer.allocation.unreserve(run);
+            self.from_streams.push(run);
+        }
+        self.free.physical.insert(ahead.first, ahead.pages);
+        for run in written.runs() {
+            self.forget_verified(run);
+        }
+        self.adopted.insert(first.0, written);
+        self.refresh_view()?;
+        Ok(first)
+    }
+
+    fn forget_verified(&self, run: Run) {
+        for page in run.first..run.first + run.pages {
+            self.base.verified.remove(page);
+        }
+    }
+
+    /// The run of adopted pages that a logical page is in, and its index there.
+    pub(crate) fn adopted_page(&self, logical: u32) -> Option<(&StreamedPages, u32)> {
+        let (&first, pages) = self.adopted.range(..=logical).next_back()?;
+        (logical - first < pages.len()).then_some((pages, logical - first))
+    }
+
+    /// Puts the pages of the adopted run that a logical page is in with those that this transaction has placed, one by one.
+    fn unfold_adopted(&mut self, logical: u32) {
+        if self.adopted_page(logical).is_none() {
+            return;
+        }
+        if let Some((&first, _)) = self.adopted.range(..=logical).next_back()
+            && let Some(pages) = self.adopted.remove(&first)
+        {
+            self.placed.extend((first..).zip(pages.into_entries()));
+        }
     }
 
     /// Writes whole raw pages of an allocated run to the file, contiguously where there is room.
@@ -278,7 +351,7 @@ impl<'s> PageTxn<'s> {
     /// One free physical page, lowest first; grows the file when there is none.
     pub(crate) fn take_physical(&mut self) -> Result<u32> {
         if self.free.physical.pages() == 0 {
-            self.grow(1)?;
+            self.free.grow(self.store, 1)?;
         }
         let page = self.free.physical.take_one().expect("the file was grown");
         self.base.verified.remove(page);
@@ -302,10 +375,9 @@ impl<'s> PageTxn<'s> {
         if let Some(before) = self.placed.get(&(logical - 1)) {
             let first = before.physical + 1;
             if self.free.physical.take_exact(first, pages) {
-                for page in first..first + pages {
-                    self.base.verified.remove(page);
-                }
-                return Ok(Run { first, pages });
+                let run = Run { first, pages };
+                self.forget_verified(run);
+                return Ok(run);
             }
         }
         let ahead = self.unwritten.len_from(logical + pages);
@@ -321,52 +393,9 @@ impl<'s> PageTxn<'s> {
 
     /// `pages` consecutive physical pages, from the lowest free run that long, or at the end of the file.
     pub(crate) fn take_physical_run(&mut self, pages: u32) -> Result<Run> {
-        let first = match self.free.physical.take_run(pages) {
-            Some(first) => first,
-            None => {
-                // The file's free tail counts toward the run.
-                let tail = self.free.physical.iter().next_back();
-                let tail = tail.filter(|&(first, len)| first + len == self.free.physical_pages);
-                self.grow(pages - tail.map_or(0, |(_, len)| len))?;
-                self.free
-                    .physical
-                    .take_run(pages)
-                    .expect("the file was grown")
-            }
-        };
-        for page in first..first + pages {
-            self.base.verified.remove(page);
-        }
-        Ok(Run { first, pages })
-    }
-
-    /// Lengthens the file by at least `pages`, by a sixteenth when that is more, so that growth is rare.
-    fn grow(&mut self, pages: u32) -> Result<()> {
-        let from = self.free.physical_pages;
-        let ample = pages.max((from / 16).clamp(4, 16_384));
-        let shift = self.page_size().shift();
-        let target = |pages: u32| from.checked_add(pages).filter(|&to| to < u32::MAX);
-        let too_many = PageError::TooManyPages {
-            limit: u32::MAX - 1,
-        };
-        let to = target(ample).or_else(|| target(pages)).ok_or(too_many)?;
-        let to = match self
-            .store
-            .grow(u64::from(from) << shift, u64::from(to) << shift)
-        {
-            Ok(()) => to,
-            // Near a full disk the least that serves may still fit.
-            Err(PageError::Full { .. }) if ample > pages => {
-                let to = from + pages;
-                self.store
-                    .grow(u64::from(from) << shift, u64::from(to) << shift)?;
-                to
-            }
-            Err(error) => return Err(error),
-        };
-        self.free.physical.insert(from, to - from);
-        self.free.physical_pages = to;
-        Ok(())
+        let run = self.free.take_run(self.store, pages)?;
+        self.forget_verified(run);
+        Ok(run)
     }
 
     /// Makes the file at least this many pages long.
@@ -420,6 +449,7 @@ impl<'s> PageTxn<'s> {
 
     /// Forgets content that this transaction wrote for a logical page; its place is free again.
     fn displace(&mut self, logical: u32) {
+        self.unfold_adopted(logical);
         if let Some(entry) = self.placed.remove(&logical) {
             self.free.physical.insert(entry.physical, 1);
         }
@@ -448,7 +478,12 @@ impl PageRead for PageTxn<'_> {
         if let Some(bytes) = self.dirty.get(&page.0) {
             return Ok(bytes);
         }
-        if let Some(entry) = self.placed.get(&page.0) {
+        let adopted = || {
+            self.adopted_page(page.0)?
+                .0
+                .entry(self.adopted_page(page.0)?.1)
+        };
+        if let Some(entry) = self.placed.get(&page.0).copied().or_else(adopted) {
             let offset = u64::from(entry.physical) << self.page_size().shift();
             let bytes = self.view.slice(offset, self.page_size().bytes());
             return Ok(bytes.expect("the view covers the pages written"));
@@ -477,15 +512,26 @@ impl PageRead for PageTxn<'_> {
     fn is_allocated(&self, page: LogicalPage) -> Result<bool> {
         let changed = self.dirty.contains_key(&page.0)
             || self.placed.contains_key(&page.0)
+            || self.adopted_page(page.0).is_some()
             || self.unwritten.contains(page.0);
         Ok(changed || (!self.removed.contains(&page.0) && self.base.is_allocated(page)?))
     }
 
     fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>> {
+        if let Some((adopted, index)) = self.adopted_page(first.0) {
+            let Some((run, within)) = adopted.place(index) else {
+                return Ok(None);
+            };
+            let in_one_piece = within.saturating_add(pages) <= run.pages;
+            let offset = u64::from(run.first + within) << self.page_size().shift();
+            let len = pages as usize * self.page_size().bytes();
+            return Ok(self.view.slice(offset, len).filter(|_| in_one_piece));
+        }
         let numbers = first.0..first.0.saturating_add(pages);
         let changed = self.dirty.range(numbers.clone()).next().is_some()
             || self.placed.range(numbers.clone()).next().is_some()
-            || self.removed.range(numbers).next().is_some()
+            || self.removed.range(numbers.clone()).next().is_some()
+            || self.adopted.range(numbers).next().is_some()
             || self.unwritten.overlaps(first.0, pages);
         if changed {
             Ok(None)
@@ -496,10 +542,15 @@ impl PageRead for PageTxn<'_> {
 }
 
 impl Drop for PageTxn<'_> {
-    /// After a failed commit the journal areas that it meant to replace are in use again; after a good one none is left.
+    /// After a failed commit the journal areas that it meant to replace are in use again, and what came from streams is free;
+    /// after a good one none of either is left.
     fn drop(&mut self) {
         if self.areas != [None; 2] {
             self.store.journal().keep_retired();
+        }
+        for run in std::mem::take(&mut self.from_streams) {
+            let free = &mut self.writer.allocation.free.physical;
+            free.insert(run.first, run.pages);
         }
     }
 }

@@ -21,7 +21,7 @@ const MOVED_BYTES_MAX: usize = 8 << 20;
 impl PageStore {
     /// Moves pages from the end of the file into free places, and cuts the file. Costs a few commits and the bytes
     /// of the pages moved. Does nothing when there is nothing to gain. Journal areas stay where they are, and so do pages
-    /// that a named snapshot reaches: the file is cut behind the last of them at most. `published` is given each new state,
+    /// that a named snapshot reaches or a stream holds: the file is cut behind the last of them at most. `published` is given each new state,
     /// so that its caller can let go of the one before.
     ///
     /// # Errors
@@ -35,7 +35,9 @@ impl PageStore {
             }
             let held = txn.held()?;
             let data = txn.free.physical_pages - free as u32;
-            let target = data.max(held_end(&txn.named, &held)?);
+            // Behind what a stream has reserved nothing can be cut off either.
+            let reserved_end = txn.writer.allocation.reserved.end();
+            let target = data.max(held_end(&txn.named, &held)?).max(reserved_end);
             let beyond = pages_beyond(&txn.base, target, &held)?;
             if txn.free.physical_pages.saturating_sub(target) <= beyond.copies {
                 break;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use shroom_page::storage::faulty::FaultyStorage;
 use shroom_page::{
-    JournalMark, LogicalPage, PageError, PageRead, PageSize, PageStore, PageTxn, Result, Roots,
-    Snapshot,
+    JournalMark, LogicalPage, PageError, PageRead, PageSize, PageStore, PageStream, PageTxn,
+    Result, Roots, Snapshot,
 };
 
 pub(crate) use random::Random;
@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) promises: Vec<Promise>,
     marks: Vec<JournalMark>,
     snapshots: Vec<(Snapshot, State)>,
+    /// Each with what fills its pages.
+    streams: Vec<(PageStream, Vec<u64>)>,
     fill: u64,
     salt: u64,
 }
@@ -142,6 +144,7 @@ impl World {
             promises: Vec::new(),
             marks: Vec::new(),
             snapshots: Vec::new(),
+            streams: Vec::new(),
             fill: seed << 32,
             salt: 0,
         };
@@ -172,7 +175,12 @@ impl World {
 
     /// Does something at random.
     pub(crate) fn step(&mut self) -> Result<()> {
-        match self.random.below(16) {
+        match self.random.below(20) {
+            16..=18 => self.write_stream()?,
+            19 if !self.streams.is_empty() => {
+                let at = self.random.below(self.streams.len() as u64) as usize;
+                drop(self.streams.swap_remove(at));
+            }
             0..=6 => self.transaction()?,
             7..=10 => self.journal()?,
             11 => {
@@ -187,7 +195,36 @@ impl World {
             _ => self.marks.push(self.store.journal_mark()),
         }
         self.promise();
+        // Every page is accounted for.
+        let stats = self.store.stats(true)?;
+        assert_eq!(stats.snapshot_pages, 0, "{stats:?}");
         Ok(())
+    }
+
+    /// Writes some pages of a stream, an old one or a new one.
+    fn write_stream(&mut self) -> Result<()> {
+        let at = self.random.below(3) as usize;
+        if at >= self.streams.len() {
+            self.streams.push((self.store.page_stream()?, Vec::new()));
+        }
+        let at = at.min(self.streams.len() - 1);
+        let (stream, fills) = &mut self.streams[at];
+        let page_len = self.store.page_size().bytes();
+        let pages = 1 + self.random.below(9);
+        let mut bytes = vec![0; pages as usize * page_len];
+        for page in bytes.chunks_exact_mut(page_len) {
+            self.fill += 1;
+            fill_page(page, self.fill);
+            fills.push(self.fill);
+        }
+        let written = self.store.write_stream(stream, &bytes);
+        fills.truncate(stream.pages() as usize);
+        for (index, &fill) in fills.iter().enumerate() {
+            let mut page = vec![0; page_len];
+            self.store.read_stream(stream, index as u32, &mut page)?;
+            assert!(holds(&page, fill), "page {index} of a stream");
+        }
+        written
     }
 
     pub(crate) fn check_snapshots(&self) {
@@ -294,7 +331,16 @@ impl World {
         self.fill += 1;
         let fill = self.fill;
         let page_len = txn.page_size().bytes();
-        match self.random.below(10) {
+        match self.random.below(12) {
+            10 | 11 if self.streams.iter().any(|(stream, _)| stream.pages() > 0) => {
+                let written = |(stream, _): &(PageStream, _)| stream.pages() > 0;
+                let at = self.streams.iter().position(written);
+                let (stream, fills) = self.streams.swap_remove(at.expect("just seen"));
+                let behind = self.pick(state).map(|page| LogicalPage(page + 1));
+                let behind = behind.filter(|_| self.random.below(2) == 0);
+                let first = txn.adopt(stream, behind)?;
+                state.pages.extend((first.0..).zip(fills));
+            }
             0..=2 => {
                 let page = txn.allocate()?;
                 fill_page(txn.page_mut(page)?, fill);
@@ -340,6 +386,7 @@ impl World {
     /// Opens the storage again as a new process would, after the old one was killed: nothing is lost but what was in memory.
     pub(crate) fn kill(mut self) -> Self {
         self.snapshots.clear();
+        self.streams.clear();
         self.marks.clear();
         self.storage.clear_faults();
         let promised = self.promised(usize::MAX);
