@@ -9,6 +9,7 @@
 use shroom_page::PageRead;
 
 use crate::chain::{ChainReader, store_bytes};
+use crate::cursor::BlobChunks;
 use crate::layout::{EXTENT_LEN, Extent};
 use crate::{Result, SegError, SegmentAddr};
 
@@ -197,97 +198,4 @@ pub fn blob_pages<R: PageRead>(pages: &R, head: SegmentAddr, length: u64) -> Res
     storage.sort_unstable();
     storage.dedup();
     Ok(extent_pages + storage.len() as u64)
-}
-
-/// The value's bytes in order, in slices of the file that are as long as they lie there in one piece.
-#[derive(Debug)]
-pub struct BlobChunks<'p, R> {
-    pages: &'p R,
-    /// What is left of the extents, last first.
-    extents: Vec<Extent>,
-    extent_bytes: u64,
-    tail_bytes: u64,
-    chain: ChainReader<'p, R>,
-    done: bool,
-}
-
-impl<'p, R: PageRead> BlobChunks<'p, R> {
-    /// The pieces of the blob of `length` bytes at `head`.
-    ///
-    /// # Errors
-    /// Corruption, when the blob's descriptor is not that of `length` bytes. Later damage ends the iteration with
-    /// an error item.
-    pub fn new(pages: &'p R, head: SegmentAddr, length: u64) -> Result<Self> {
-        let blob = Blob::open(pages, head, length)?;
-        let Blob {
-            mut extents,
-            extent_bytes,
-            tail_bytes,
-            chain,
-            ..
-        } = blob;
-        extents.reverse();
-        Ok(Self {
-            pages,
-            extents,
-            extent_bytes,
-            tail_bytes,
-            chain,
-            done: false,
-        })
-    }
-
-    fn advance(&mut self) -> Result<Option<&'p [u8]>> {
-        if let Some(extent) = self.extents.pop() {
-            let (pages, run) = self.longest_run(extent)?;
-            if pages < extent.pages {
-                let first = shroom_page::LogicalPage(extent.first.0 + pages);
-                self.extents.push(Extent {
-                    first,
-                    pages: extent.pages - pages,
-                });
-            }
-            let length = (run.len() as u64).min(self.extent_bytes);
-            self.extent_bytes -= length;
-            return Ok(Some(&run[..length as usize]));
-        }
-        if self.tail_bytes > 0 {
-            let piece = self.chain.take(self.tail_bytes)?;
-            self.tail_bytes -= piece.len() as u64;
-            return Ok(Some(piece));
-        }
-        self.chain.end()?;
-        Ok(None)
-    }
-
-    /// The longest contiguous run at the start of an extent, by bisection. A try ends at the first gap, so the whole
-    /// costs O(log pages) steps for each page found.
-    fn longest_run(&self, extent: Extent) -> Result<(u32, &'p [u8])> {
-        if let Some(run) = self.pages.run(extent.first, extent.pages)? {
-            return Ok((extent.pages, run));
-        }
-        let mut found = (1, self.pages.page(extent.first)?);
-        let mut too_long = extent.pages;
-        while too_long - found.0 > 1 {
-            let pages = found.0 + (too_long - found.0) / 2;
-            match self.pages.run(extent.first, pages)? {
-                Some(run) => found = (pages, run),
-                None => too_long = pages,
-            }
-        }
-        Ok(found)
-    }
-}
-
-impl<'p, R: PageRead> Iterator for BlobChunks<'p, R> {
-    type Item = Result<&'p [u8]>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let item = self.advance().transpose();
-        self.done = !matches!(item, Some(Ok(_)));
-        item
-    }
 }

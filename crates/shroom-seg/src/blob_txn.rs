@@ -1,14 +1,15 @@
-//! Writing blobs: create, append, truncate, free (format §5).
+//! Writing blobs: create, append, overwrite, truncate, free; and blobs whose pages were written before (format §5).
 //!
 //! * W1 Appending costs the appended bytes: at most the tail and small last extents are written again, and each byte
 //!   is written again O(log n) times however many appends build a blob.
-//! * W2 The tier of an extent is the power of 4 of its pages. Tiers never rise along a blob, and at most 3 extents
-//!   have the same, so there are at most 48.
+//! * W2 The tier of an extent is the power of 4 of its pages. Appends let no tier rise along a blob, and at most 3 extents
+//!   have the same, so they make at most 48. Pages that a stream has written are an extent of their own, unless their numbers can
+//!   follow those before: whoever streams has to see to it that they are many.
 //! * W3 Memory is bounded by the scratch buffer and the tail, whatever the length.
 //!
 //! Absent on purpose: does not remember a value's length; the caller does.
 
-use shroom_page::{LogicalPage, PageRead};
+use shroom_page::{LogicalPage, PageRead, PageStream};
 
 use crate::blob::Blob;
 use crate::layout::{Extent, Plan, chain_data};
@@ -18,15 +19,26 @@ use crate::{Result, SegError, SegmentAddr, SegmentTxn};
 /// Extents of this size are not rewritten to join them with what follows, when they can be extended instead.
 const EXTEND_BYTES: u64 = 64 << 10;
 
+/// Changed pages of an overwritten range that are kept in memory before they are written out, in bytes.
+const OVERWRITTEN_BYTES_MAX: usize = 8 << 20;
+
 /// Extents of one tier (powers of 4 pages) that a blob may have.
 const TIER_EXTENTS_MAX: usize = 3;
 
 /// A blob as an edit sees it: what its chain says, without the chain.
+#[derive(Default)]
 struct Editing {
     segments: Vec<SegmentAddr>,
     extents: Vec<Extent>,
     padding: u64,
     tail: Vec<u8>,
+}
+
+impl Editing {
+    fn extent_pages(&self) -> u64 {
+        let pages = self.extents.iter().map(|extent| u64::from(extent.pages));
+        pages.sum()
+    }
 }
 
 impl SegmentTxn<'_, '_> {
@@ -36,13 +48,7 @@ impl SegmentTxn<'_, '_> {
     /// [`SegError::Range`] when the length overflows; those of the page layer.
     pub fn blob_create(&mut self, parts: &[&[u8]]) -> Result<SegmentAddr> {
         let length = total(0, parts)?;
-        let editing = Editing {
-            segments: Vec::new(),
-            extents: Vec::new(),
-            padding: 0,
-            tail: Vec::new(),
-        };
-        self.store(editing, parts, length, length)
+        self.store(Editing::default(), parts, length, length)
     }
 
     /// Appends `parts` to the blob of `length` bytes at `head`. The head may move.
@@ -90,11 +96,7 @@ impl SegmentTxn<'_, '_> {
             return Ok(head);
         }
         let page_bytes = self.page_bytes() as u64;
-        let extent_pages: u64 = editing
-            .extents
-            .iter()
-            .map(|extent| u64::from(extent.pages))
-            .sum();
+        let extent_pages = editing.extent_pages();
         let held = extent_pages * page_bytes;
         if new_length >= held {
             editing.tail.truncate((new_length - held) as usize);
@@ -111,6 +113,97 @@ impl SegmentTxn<'_, '_> {
         }
         let loose = editing.tail.len() as u64;
         self.store(editing, &[], loose, new_length)
+    }
+
+    /// Overwrites bytes of the blob of `length` bytes at `head`, from `offset` on. The head may move. Costs the pages touched.
+    ///
+    /// # Errors
+    /// [`SegError::Range`] when the bytes end after the blob; corruption, when the blob is not one of `length` bytes.
+    pub fn blob_write_at(
+        &mut self,
+        head: SegmentAddr,
+        length: u64,
+        offset: u64,
+        mut bytes: &[u8],
+    ) -> Result<SegmentAddr> {
+        let end = offset.saturating_add(bytes.len() as u64);
+        if end > length {
+            return Err(SegError::Range {
+                offset,
+                end,
+                length,
+            });
+        }
+        let mut editing = self.edit(head, length)?;
+        let page_bytes = self.page_bytes() as u64;
+        let (mut at, mut start) = (offset, 0);
+        for extent in &editing.extents {
+            let extent_end = start + u64::from(extent.pages) * page_bytes;
+            while at < extent_end && !bytes.is_empty() {
+                let number = extent.first.0 + ((at - start) / page_bytes) as u32;
+                let within = ((at - start) % page_bytes) as usize;
+                let page = self.pages_mut().page_mut(LogicalPage(number))?;
+                let (now, rest) = bytes.split_at(bytes.len().min(page.len() - within));
+                page[within..within + now.len()].copy_from_slice(now);
+                at += now.len() as u64;
+                bytes = rest;
+                if self.pages().dirty_bytes() >= OVERWRITTEN_BYTES_MAX {
+                    self.pages_mut().spill()?;
+                }
+            }
+            start = extent_end;
+        }
+        if bytes.is_empty() {
+            return Ok(head);
+        }
+        let within = (at - start) as usize;
+        editing.tail[within..within + bytes.len()].copy_from_slice(bytes);
+        self.store_descriptor(&editing.segments, &editing.extents, &editing.tail)
+    }
+
+    /// Makes a blob of `length` bytes: the first `kept` of `old` (a head and a length), which must be whole pages of its extents;
+    /// then the pages of `stream`; then `tail`. Without a tail the last page may be padded with zeros. The rest of `old` is
+    /// freed.
+    ///
+    /// # Errors
+    /// [`SegError::Range`] when the parts do not make `length` bytes so; corruption, when `old` is not as it should be; those of
+    /// the page layer.
+    pub fn blob_adopt(
+        &mut self,
+        old: Option<(SegmentAddr, u64)>,
+        kept: u64,
+        stream: PageStream,
+        tail: &[u8],
+        length: u64,
+    ) -> Result<SegmentAddr> {
+        let mut editing = match old {
+            Some((head, length)) => self.edit(head, length)?,
+            None => Editing::default(),
+        };
+        let page_bytes = self.page_bytes() as u64;
+        let extent_pages = editing.extent_pages();
+        let kept_pages = kept / page_bytes;
+        let held = kept.saturating_add(u64::from(stream.pages()) * page_bytes);
+        let fits = match tail.len() as u64 {
+            0 => length <= held && held - length < page_bytes,
+            tail => held.checked_add(tail) == Some(length),
+        };
+        if !fits || !kept.is_multiple_of(page_bytes) || kept_pages > extent_pages {
+            return Err(SegError::Range {
+                offset: kept,
+                end: held.saturating_add(tail.len() as u64),
+                length,
+            });
+        }
+        self.drop_pages(&mut editing.extents, extent_pages - kept_pages)?;
+        let pages = stream.pages();
+        let behind = editing.extents.last().map(|last| last.end());
+        let first = self.pages_mut().adopt(stream, behind)?;
+        match editing.extents.last_mut() {
+            Some(last) if last.end() == first => last.pages += pages,
+            _ => editing.extents.push(Extent { first, pages }),
+        }
+        self.store_descriptor(&editing.segments, &editing.extents, tail)
     }
 
     /// Frees the blob of `length` bytes at `head`.
@@ -171,18 +264,24 @@ impl SegmentTxn<'_, '_> {
             tail.extend_from_slice(piece);
         }
         debug_assert_eq!(tail.len() as u64, plan.tail);
-        let Some(data) = chain_data(&editing.extents, &tail) else {
-            let addr = editing
-                .segments
-                .first()
-                .copied()
-                .unwrap_or(SegmentAddr::new(LogicalPage::NONE, 0));
+        self.store_descriptor(&editing.segments, &editing.extents, &tail)
+    }
+
+    /// Stores what names the extents, and the tail, in the place of the segments `old`.
+    fn store_descriptor(
+        &mut self,
+        old: &[SegmentAddr],
+        extents: &[Extent],
+        tail: &[u8],
+    ) -> Result<SegmentAddr> {
+        let Some(data) = chain_data(extents, tail) else {
+            let none = SegmentAddr::new(LogicalPage::NONE, 0);
             return Err(SegError::Blob {
-                addr,
-                detail: format!("{} extents", editing.extents.len()),
+                addr: old.first().copied().unwrap_or(none),
+                detail: format!("{} extents", extents.len()),
             });
         };
-        self.store_chain(&editing.segments, &data)
+        self.store_chain(old, &data)
     }
 
     /// Takes the last page off the extents; its first `filled` bytes become the tail.

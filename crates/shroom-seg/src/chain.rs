@@ -78,9 +78,21 @@ pub(crate) struct ChainReader<'p, R> {
     head: SegmentAddr,
     /// What is left of the current segment.
     rest: &'p [u8],
+    /// The current segment, once there is one.
+    current: Option<SegmentAddr>,
     next: Option<SegmentAddr>,
     steps: u64,
     visited: Option<Vec<SegmentAddr>>,
+}
+
+/// Where a reader is in a chain, without a hold on the pages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChainPlace {
+    current: Option<SegmentAddr>,
+    /// Bytes that are left of the current segment.
+    left: usize,
+    next: Option<SegmentAddr>,
+    steps: u64,
 }
 
 impl<'p, R: PageRead> ChainReader<'p, R> {
@@ -89,9 +101,39 @@ impl<'p, R: PageRead> ChainReader<'p, R> {
             pages,
             head,
             rest: &[],
+            current: None,
             next: Some(head),
             steps: 0,
             visited: None,
+        }
+    }
+
+    /// Goes on from a place that a reader of the same chain in the same state was at.
+    pub(crate) fn resume(pages: &'p R, head: SegmentAddr, place: ChainPlace) -> Result<Self> {
+        let mut rest: &[u8] = &[];
+        if let Some(addr) = place.current.filter(|_| place.left > 0) {
+            let data = read(pages, addr)?.data;
+            rest = data
+                .len()
+                .checked_sub(place.left)
+                .map_or(data, |start| &data[start..]);
+        }
+        Ok(Self {
+            rest,
+            current: place.current,
+            next: place.next,
+            steps: place.steps,
+            ..Self::new(pages, head)
+        })
+    }
+
+    /// Where it is.
+    pub(crate) fn place(&self) -> ChainPlace {
+        ChainPlace {
+            current: self.current,
+            left: self.rest.len(),
+            next: self.next,
+            steps: self.steps,
         }
     }
 
@@ -182,6 +224,7 @@ impl<'p, R: PageRead> ChainReader<'p, R> {
         if let Some(visited) = &mut self.visited {
             visited.push(addr);
         }
+        self.current = Some(addr);
         self.rest = segment.data;
         Ok(true)
     }

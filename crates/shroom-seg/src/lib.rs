@@ -45,6 +45,7 @@ mod addr;
 mod blob;
 mod blob_txn;
 mod chain;
+mod cursor;
 mod error;
 mod free_index;
 mod image;
@@ -60,8 +61,9 @@ mod txn;
 mod verify;
 
 pub use addr::SegmentAddr;
-pub use blob::{BlobChunks, blob_pages, blob_read, blob_slice, blob_to_vec};
+pub use blob::{blob_pages, blob_read, blob_slice, blob_to_vec};
 pub use chain::{segment, segment_data, segment_data_of};
+pub use cursor::{BlobChunks, BlobCursor};
 pub use error::{Fault, Result, SegError};
 pub use image::{SegmentImage, WINDOW_PAGES};
 pub use places::{BlobPlaces, blob_places};

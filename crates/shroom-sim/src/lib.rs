@@ -11,6 +11,7 @@ pub mod forge;
 mod history;
 mod model;
 mod random;
+mod reading;
 pub mod torture;
 mod workload;
 
@@ -21,4 +22,5 @@ pub use model::{
     is_blank, perform, run,
 };
 pub use random::Random;
+pub use reading::check_reader;
 pub use workload::Workload;

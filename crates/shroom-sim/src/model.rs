@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
+use std::io::Write as _;
 
 use shroom::storage::Storage;
 use shroom::{Db, Finding, Result};
@@ -36,6 +37,19 @@ pub enum Op {
     Batch(Vec<Change>, bool),
     /// A bulk load of ascending ids.
     Bulk(Vec<(u64, Vec<u8>)>),
+    /// Writes a value as a stream, or appends to it as one.
+    Stream {
+        /// The token.
+        id: u64,
+        /// What is written.
+        bytes: Vec<u8>,
+        /// Whether it is appended.
+        append: bool,
+    },
+    /// Overwrites bytes of a value, from this place on modulo one more than its length.
+    WriteAt(u64, u64, Vec<u8>),
+    /// Cuts a value at this place, modulo one more than its length.
+    Truncate(u64, u64),
     /// Makes everything durable.
     Flush,
     /// Moves the journal into the pages.
@@ -116,6 +130,26 @@ impl Model {
             Op::Bulk(tokens) => {
                 self.tokens.extend(tokens.iter().cloned());
                 return Outcome::Loaded(tokens.len() as u64);
+            }
+            Op::Stream { id, bytes, append } => {
+                let value = self.tokens.entry(*id).or_default();
+                if !append {
+                    value.clear();
+                }
+                value.extend(bytes);
+                return Outcome::Length(value.len() as u64);
+            }
+            Op::WriteAt(id, place, bytes) => {
+                let value = self.tokens.entry(*id).or_default();
+                let at = (place % (value.len() as u64 + 1)) as usize;
+                let end = at + bytes.len();
+                value.resize(value.len().max(end), 0);
+                value[at..end].copy_from_slice(bytes);
+            }
+            Op::Truncate(id, place) => {
+                if let Some(value) = self.tokens.get_mut(id) {
+                    value.truncate((place % (value.len() as u64 + 1)) as usize);
+                }
             }
             Op::Flush | Op::Checkpoint => {}
         }
@@ -200,10 +234,37 @@ pub fn perform(db: &Db, op: &Op) -> Result<Outcome> {
                 .bulk_load(tokens.iter().map(|(id, bytes)| (*id, bytes)))
                 .map(Outcome::Loaded);
         }
+        Op::Stream { id, bytes, append } => {
+            return stream(db, *id, bytes, *append).map(Outcome::Length);
+        }
+        Op::WriteAt(id, place, bytes) => {
+            let length = db.stat(*id)?.map_or(0, |info| info.length);
+            db.write_at(*id, place % (length + 1), bytes)?;
+        }
+        Op::Truncate(id, place) => {
+            let length = db.stat(*id)?.map_or(0, |info| info.length);
+            db.truncate(*id, place % (length + 1))?;
+        }
         Op::Flush => db.flush()?,
         Op::Checkpoint => db.checkpoint()?,
     }
     Ok(Outcome::Done)
+}
+
+/// Writes or appends a value as a stream, in three pieces; the value's length.
+fn stream(db: &Db, id: u64, bytes: &[u8], append: bool) -> Result<u64> {
+    let mut writer = match append {
+        true => db.append_writer(id)?,
+        false => db.writer(id)?,
+    };
+    for piece in bytes.chunks(bytes.len() / 3 + 1) {
+        if let Err(error) = writer.write_all(piece) {
+            return Err(error
+                .downcast::<shroom::Error>()
+                .expect("an error of the database"));
+        }
+    }
+    writer.finish()
 }
 
 /// What `verify` finds wrong.

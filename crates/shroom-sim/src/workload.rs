@@ -66,7 +66,14 @@ impl Workload {
             };
         }
         let id = self.id(random);
-        match random.below(20) {
+        match random.below(24) {
+            20 | 21 => Op::Stream {
+                id,
+                bytes: self.value(random),
+                append: random.below(2) == 0,
+            },
+            22 => Op::WriteAt(id, random.next(), self.value(random)),
+            23 => Op::Truncate(id, random.next()),
             0..9 => Op::Put(id, self.value(random)),
             9..12 => Op::Append(id, self.value(random)),
             12..15 => Op::Delete(id),

@@ -1,5 +1,7 @@
 //! What a merge does to a token.
 
+use shroom_seg::SegmentAddr;
+
 /// Bytes of a value, in one piece or several.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Bytes<'a> {
@@ -48,5 +50,13 @@ pub enum Edit<'a> {
         kept: u64,
         /// Bytes that follow them.
         tail: Bytes<'a>,
+    },
+    /// The value becomes a blob that this transaction has stored. A blob that was the token's value before is in it, or freed,
+    /// already: it is left alone.
+    Blob {
+        /// Where the blob begins.
+        head: SegmentAddr,
+        /// Its length, over the limit for values in packs.
+        length: u64,
     },
 }

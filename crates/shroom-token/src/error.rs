@@ -101,6 +101,16 @@ pub enum TokenError {
         /// The stored length; 0 when the token is absent.
         length: u64,
     },
+    /// A blob was given for a value that belongs into a pack (misuse).
+    #[error("a blob of {length} bytes for token {id}: values of up to {limit} bytes lie in packs")]
+    ShortBlob {
+        /// The token.
+        id: TokenId,
+        /// The blob's length.
+        length: u64,
+        /// Longest value in a pack.
+        limit: usize,
+    },
     /// A value would be longer than a `u64` counts (misuse).
     #[error("token {id} would be longer than a u64 can count")]
     TooLong {
@@ -127,7 +137,10 @@ impl TokenError {
             | Self::BeyondNeighbour { .. }
             | Self::NamedTwice { .. }
             | Self::Unproven { .. } => true,
-            Self::NotAscending { .. } | Self::KeptBeyondEnd { .. } | Self::TooLong { .. } => false,
+            Self::NotAscending { .. }
+            | Self::KeptBeyondEnd { .. }
+            | Self::ShortBlob { .. }
+            | Self::TooLong { .. } => false,
             Self::Seg(error) => error.is_corruption(),
             // Page numbers come from the directory: one that is not there is damage, not misuse.
             Self::Page(PageError::Unallocated { .. }) => true,

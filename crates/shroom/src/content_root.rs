@@ -24,7 +24,7 @@ use crate::iter::{Item, Iter};
 use crate::lattice::{Element, Lattice};
 use crate::overlay::Overlay;
 use crate::snapshot::Snapshot;
-use crate::state::{Base, State, misplaced};
+use crate::state::{Base, State};
 use crate::tracking::difference;
 
 /// Tokens that a thread takes at a time.
@@ -250,16 +250,12 @@ impl Scan<'_> {
 impl State {
     /// The element of a token; `None` when it is absent.
     pub(crate) fn element(&self, id: u64) -> Result<Option<Element>> {
-        let Some(length) = self.length(id)? else {
+        let Some(content) = self.content(id)? else {
             return Ok(None);
         };
-        let mut element = Element::new(id, length);
-        let got = self.for_each_piece(id, &mut |piece| element.update(piece))?;
-        if got == length {
-            Ok(Some(element))
-        } else {
-            Err(misplaced(id, got, length))
-        }
+        let mut element = Element::new(id, content.length());
+        self.for_each_piece(&content, &mut |piece| element.update(piece))?;
+        Ok(Some(element))
     }
 }
 

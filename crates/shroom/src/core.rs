@@ -39,6 +39,16 @@ pub(crate) enum Write<'a> {
         id: u64,
         bytes: &'a [u8],
     },
+    /// The bytes from `offset` on, which is not behind the end, become these.
+    Replace {
+        id: u64,
+        offset: u64,
+        bytes: &'a [u8],
+    },
+    Truncate {
+        id: u64,
+        length: u64,
+    },
     Delete {
         id: u64,
     },
@@ -50,9 +60,10 @@ pub(crate) enum Write<'a> {
 impl Write<'_> {
     fn len(&self) -> usize {
         match self {
-            Self::Put { bytes, .. } | Self::Insert { bytes } | Self::Append { bytes, .. } => {
-                bytes.len() + OPERATION_OVERHEAD
-            }
+            Self::Put { bytes, .. }
+            | Self::Insert { bytes }
+            | Self::Append { bytes, .. }
+            | Self::Replace { bytes, .. } => bytes.len() + OPERATION_OVERHEAD,
             _ => OPERATION_OVERHEAD,
         }
     }
@@ -156,7 +167,7 @@ impl Core {
         VALUE_PAGES_MAX << self.store.page_size().shift()
     }
 
-    fn write_locked<'g>(
+    pub(crate) fn write_locked<'g>(
         &'g self,
         mut writer: MutexGuard<'g, Writer>,
         writes: &[Write<'_>],
@@ -166,45 +177,57 @@ impl Core {
             return self.write_direct(writer, writes);
         }
         loop {
-            let state = self.state.load_full();
-            let mut overlay = state.overlay.clone();
-            let mut outcome = self.begin_outcome(&mut writer, writes)?;
-            let mut scratch = std::mem::take(&mut writer.scratch);
-            scratch.clear();
-            for write in writes {
-                let operation = self.resolve(&state, &overlay, write, &mut outcome)?;
-                let Some(operation) = operation else { continue };
-                operation.encode(&mut scratch);
-                overlay.apply(operation).map_err(|detail| Error::Journal {
-                    sequence: 0,
-                    detail,
-                })?;
+            match self.try_write(&mut writer, writes)? {
+                Ok(outcome) => {
+                    self.slow_down(writer);
+                    return Ok(outcome);
+                }
+                Err(len) => writer = self.make_room(writer, len)?,
             }
-            let appended = if scratch.is_empty() {
-                Some(self.store.journal_mark().sequence)
-            } else {
-                self.store.journal_append(&scratch)?
-            };
-            let fits = scratch.len();
-            writer.scratch = scratch;
-            let Some(sequence) = appended else {
-                // Else the overlay that is drained meanwhile would be torn down here, by the writer.
-                drop((state, overlay));
-                writer = self.make_room(writer, fits)?;
-                continue;
-            };
-            outcome.sequence = sequence;
-            writer.note_ids(writes, outcome.id);
-            if fits > 0 {
-                self.state.store(Arc::new(State::new(
-                    Arc::clone(&state.base),
-                    state.frozen.clone(),
-                    overlay,
-                )));
-                self.slow_down(writer);
-            }
-            return Ok(outcome);
         }
+    }
+
+    /// Commits changes as one batch, if the journal has room for it; else says how many bytes it takes.
+    pub(crate) fn try_write(
+        &self,
+        writer: &mut Writer,
+        writes: &[Write<'_>],
+    ) -> Result<Result<Outcome, usize>> {
+        let state = self.state.load_full();
+        let mut overlay = state.overlay.clone();
+        let mut outcome = self.begin_outcome(writer, writes)?;
+        let mut scratch = std::mem::take(&mut writer.scratch);
+        scratch.clear();
+        for write in writes {
+            let operation = self.resolve(&state, &overlay, write, &mut outcome)?;
+            let Some(operation) = operation else { continue };
+            operation.encode(&mut scratch);
+            overlay.apply(operation).map_err(|detail| Error::Journal {
+                sequence: 0,
+                detail,
+            })?;
+        }
+        let appended = if scratch.is_empty() {
+            Some(self.store.journal_mark().sequence)
+        } else {
+            self.store.journal_append(&scratch)?
+        };
+        let len = scratch.len();
+        writer.scratch = scratch;
+        // Else the overlay that is drained meanwhile would be torn down by the writer: both are let go of here.
+        let Some(sequence) = appended else {
+            return Ok(Err(len));
+        };
+        outcome.sequence = sequence;
+        writer.note_ids(writes, outcome.id);
+        if len > 0 {
+            self.state.store(Arc::new(State::new(
+                Arc::clone(&state.base),
+                state.frozen.clone(),
+                overlay,
+            )));
+        }
+        Ok(Ok(outcome))
     }
 
     /// The operation that a write comes to in a state with an overlay on top; `None` when it changes nothing.
@@ -238,6 +261,21 @@ impl Core {
                 let changes = before.is_none() || !bytes.is_empty();
                 changes.then_some(Operation::Append { id, offset, bytes })
             }
+            Write::Replace { id, offset, bytes } => {
+                self.check_length(id, offset.saturating_add(bytes.len() as u64))?;
+                check_end(id, offset, length(id)?)?;
+                Some(Operation::Append { id, offset, bytes })
+            }
+            Write::Truncate { id, length: end } => {
+                let before = length(id)?;
+                check_end(id, end, before)?;
+                let cuts = before.is_some_and(|before| before > end);
+                cuts.then_some(Operation::Append {
+                    id,
+                    offset: end,
+                    bytes: &[],
+                })
+            }
             Write::Delete { id } => {
                 outcome.deleted = length(id)?.is_some();
                 outcome.deleted.then_some(Operation::Delete { id })
@@ -246,7 +284,7 @@ impl Core {
         })
     }
 
-    fn check_length(&self, id: u64, length: u64) -> Result<()> {
+    pub(crate) fn check_length(&self, id: u64, length: u64) -> Result<()> {
         let limit = self.value_len_max();
         if length > limit {
             Err(Error::ValueTooLarge { id, length, limit })
@@ -365,7 +403,9 @@ impl Writer {
         for write in writes {
             let Some(highest) = self.highest else { return };
             self.highest = match *write {
-                Write::Put { id, .. } | Write::Append { id, .. } => Some(highest.max(Some(id))),
+                Write::Put { id, .. } | Write::Append { id, .. } | Write::Replace { id, .. } => {
+                    Some(highest.max(Some(id)))
+                }
                 Write::Insert { .. } => Some(Some(inserted)),
                 Write::Delete { id } if highest == Some(id) => None,
                 _ => Some(highest),
@@ -376,6 +416,15 @@ impl Writer {
     pub(crate) fn forget_ids(&mut self) {
         self.highest = None;
     }
+}
+
+/// A value has no gaps: a place in it is at most its end.
+pub(crate) fn check_end(id: u64, offset: u64, length: Option<u64>) -> Result<()> {
+    let length = length.unwrap_or(0);
+    if offset <= length {
+        return Ok(());
+    }
+    Err(Error::BeyondEnd { id, offset, length })
 }
 
 /// Applies the operations of a frame; says what is wrong with them.

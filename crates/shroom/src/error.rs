@@ -1,5 +1,6 @@
 //! What can go wrong, by kind: I/O, corruption, misuse, full, locked, poisoned.
 
+use std::io;
 use std::sync::Arc;
 
 use shroom_page::PageError;
@@ -39,6 +40,16 @@ pub enum Error {
         length: u64,
         /// The limit at this page size.
         limit: u64,
+    },
+    /// A place behind the end of a value was given: there is no gap in a value.
+    #[error("byte {offset} of token {id} is behind its end: it has {length} bytes")]
+    BeyondEnd {
+        /// The token.
+        id: u64,
+        /// The place given.
+        offset: u64,
+        /// Length of the value; 0 when the token is absent.
+        length: u64,
     },
     /// `insert` found the highest id in use.
     #[error("no id is left above {}", u64::MAX)]
@@ -128,6 +139,19 @@ impl Error {
     /// True when the file's bytes are at fault.
     pub fn is_corruption(&self) -> bool {
         matches!(self.kind(), ErrorKind::Corruption | ErrorKind::NotADatabase)
+    }
+}
+
+/// For streams, whose errors are those of [`std::io`]: the error is inside.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Full => io::ErrorKind::StorageFull,
+            ErrorKind::Corruption | ErrorKind::NotADatabase => io::ErrorKind::InvalidData,
+            ErrorKind::Misuse => io::ErrorKind::InvalidInput,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Options {
     pub(crate) track_content_root: Option<bool>,
     /// Exactly this many bytes of changed pages make a slice of a checkpoint; `None`: by the file's size.
     pub(crate) slice_bytes: Option<usize>,
+    /// Exactly this many bytes are gathered by a writer before they go to pages; `None`: by the page size.
+    pub(crate) stream_bytes: Option<usize>,
 }
 
 impl Default for Options {
@@ -53,6 +55,7 @@ impl Default for Options {
             background: true,
             track_content_root: None,
             slice_bytes: None,
+            stream_bytes: None,
         }
     }
 }
@@ -138,6 +141,15 @@ impl Options {
     #[must_use]
     pub fn slice_bytes(mut self, bytes: usize) -> Self {
         self.slice_bytes = Some(bytes);
+        self
+    }
+
+    /// For tests: how many bytes a [`ValueWriter`](crate::ValueWriter) gathers before they go to pages, in whole pages.
+    #[cfg(feature = "faulty")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn stream_bytes(mut self, bytes: usize) -> Self {
+        self.stream_bytes = Some(bytes);
         self
     }
 

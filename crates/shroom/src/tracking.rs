@@ -9,8 +9,9 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use shroom_page::Roots;
-use shroom_seg::{SegmentAddr, SegmentTxn, blob_read};
+use shroom_page::{PageRead, Roots};
+use shroom_seg::{BlobChunks, SegmentAddr, SegmentTxn, blob_read};
+use shroom_token::{Stored, TokenId, TokenRoot};
 
 use crate::core::Core;
 use crate::error::Result;
@@ -99,6 +100,37 @@ impl Tracker {
             sum.add(element);
             Ok(())
         })?;
+        tracked.add(&change);
+        Ok(())
+    }
+
+    /// A token has in these pages the value that the commit gives it, its first change in it. Both values are read and hashed piece
+    /// by piece, and not held.
+    pub(crate) fn changed<R: PageRead>(
+        &mut self,
+        pages: &R,
+        root: &TokenRoot,
+        id: u64,
+    ) -> Result<()> {
+        let Some(tracked) = &mut self.0 else {
+            return Ok(());
+        };
+        let mut change = Lattice::default();
+        if let Some(old) = tracked.before.element(id)? {
+            change.remove(old);
+        }
+        if let Some(stored) = shroom_token::get(pages, root, TokenId(id))? {
+            let mut element = Element::new(id, stored.len());
+            match stored {
+                Stored::Inline(bytes) => element.update(bytes),
+                Stored::Blob { head, length } => {
+                    for chunk in BlobChunks::new(pages, head, length)? {
+                        element.update(chunk?);
+                    }
+                }
+            }
+            change.add(element);
+        }
         tracked.add(&change);
         Ok(())
     }

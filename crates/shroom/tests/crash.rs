@@ -5,6 +5,7 @@
 //! * K3 It is sound, takes writes, and survives a crash of its own recovery.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +21,7 @@ fn options(page_size: u32, small_slices: bool) -> Options {
     let options = Options::new()
         .page_size(page_size)
         .journal_limit(64 << 10)
+        .stream_bytes(1)
         .background(false);
     if small_slices {
         options.slice_bytes(1)
@@ -107,8 +109,14 @@ fn crash_test(options: &Options, seed: u64, operations: usize, every: u64, workl
     let storage = FaultyStorage::new();
     let db = options.open_storage(Arc::new(storage.clone())).unwrap();
     let mut history = History::new(Model::default(), 0);
+    // Never finished: none of what it writes may ever be seen, or missed as free.
+    let mut unfinished = db.writer(1).unwrap();
     for _ in 0..operations {
         history.run(&db, &storage, &workload.op(&mut random));
+        if random.below(4) == 0 {
+            let len = random.below(2 * u64::from(page_size)) as usize;
+            unfinished.write_all(&random.bytes(len)).unwrap();
+        }
     }
     let closing = storage.events();
     db.close().unwrap();

@@ -24,6 +24,7 @@ fn options() -> Options {
         .journal_limit(64 << 10)
         .background(false)
         .slice_bytes(1)
+        .stream_bytes(1)
 }
 
 fn open(storage: &FaultyStorage) -> Result<Db> {
@@ -173,6 +174,11 @@ impl Setup {
         let tokens = (100..110).map(|id| (id, random.bytes(300)));
         first.push(Op::Bulk(tokens.collect()));
         first.push(Op::Put(7, random.bytes(70_000)));
+        first.push(Op::WriteAt(7, 5_000, random.bytes(1_500)));
+        let stream = |id, bytes, append| Op::Stream { id, bytes, append };
+        first.push(stream(8, random.bytes(5_000), false));
+        first.push(stream(8, random.bytes(3_000), true));
+        first.push(Op::Truncate(7, 66_000));
         let mut second = vec![Op::Delete(7)];
         second.extend((0..80).map(|id| Op::Put(200 + id, random.bytes(1000))));
         let spread = [1, 105, 230].map(|id| Change::Put(id, random.bytes(90)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use shroom::storage::MemoryStorage;
 use shroom::{Db, Error, Options, Snapshot};
-use shroom_sim::{Model, Op, Random, Workload, assert_sound, run};
+use shroom_sim::{Model, Op, Outcome, Random, Workload, assert_sound, check_reader, perform, run};
 
 /// Where a database lives.
 enum Home {
@@ -47,6 +47,7 @@ impl Bench {
         let options = Options::new()
             .page_size(page_size)
             .journal_limit(64 << 10)
+            .stream_bytes(1)
             .background(background);
         let workload = Workload {
             page_size,
@@ -104,6 +105,10 @@ impl Bench {
                     .unwrap(),
                 tokens.len() as u64
             ),
+            Op::Stream { id, .. } => {
+                let length = Outcome::Length(self.model.tokens[id].len() as u64);
+                assert_eq!(perform(db, &op).unwrap(), length);
+            }
             op => run(db, op).unwrap(),
         }
     }
@@ -136,6 +141,9 @@ impl Bench {
             let id = self.workload_id();
             let found = snapshot.get(id).unwrap().map(|bytes| bytes.to_vec());
             assert!(found.as_ref() == model.tokens.get(&id), "snapshot: {id}");
+            if let (Some(reader), Some(expected)) = (snapshot.reader(id).unwrap(), found) {
+                check_reader(reader, &expected, &mut self.random);
+            }
         }
     }
 
@@ -146,6 +154,7 @@ impl Bench {
     fn check_reads(&mut self) {
         for _ in 0..8 {
             let id = self.workload_id();
+            let mut random = Random(self.random.next());
             let expected = self.model.tokens.get(&id);
             let db = self.db();
             let found = db.get(id).unwrap();
@@ -155,6 +164,11 @@ impl Bench {
                 found.map(|bytes| bytes.len()),
                 expected.map(Vec::len)
             );
+            let reader = db.reader(id).unwrap();
+            assert_eq!(reader.is_some(), expected.is_some());
+            if let (Some(reader), Some(expected)) = (reader, expected) {
+                check_reader(reader, expected, &mut random);
+            }
             assert_eq!(db.contains(id).unwrap(), expected.is_some());
             let info = db.stat(id).unwrap();
             assert_eq!(

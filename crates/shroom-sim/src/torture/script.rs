@@ -39,6 +39,7 @@ impl Opening {
             .page_size(page_size)
             .journal_limit(self.journal_limit)
             .read_check(self.check)
+            .stream_bytes(1)
             .background(false);
         match self.slice_bytes {
             Some(bytes) => options.slice_bytes(bytes),
@@ -252,6 +253,12 @@ fn show_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
             }
             write!(f, ")")
         }
-        Op::Delete(_) | Op::Flush | Op::Checkpoint => write!(f, "{op:?}"),
+        Op::Stream { id, bytes, append } => {
+            write!(f, "Stream({id}, {} bytes, append: {append})", bytes.len())
+        }
+        Op::WriteAt(id, place, bytes) => {
+            write!(f, "WriteAt({id}, {place}, {} bytes)", bytes.len())
+        }
+        Op::Truncate(..) | Op::Delete(_) | Op::Flush | Op::Checkpoint => write!(f, "{op:?}"),
     }
 }

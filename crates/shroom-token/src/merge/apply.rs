@@ -128,6 +128,7 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
             }
             Edit::Put(bytes) => (None, bytes),
             Edit::Append { kept, tail } => (Some(kept), tail),
+            Edit::Blob { head, length } => return self.set_blob(id, old, head, length),
         };
         let old_len = old.map_or(0, |old| old.len());
         let kept_len = kept.unwrap_or(0);
@@ -168,6 +169,27 @@ impl<'e, I: Iterator<Item = (TokenId, Edit<'e>)>> Merge<'_, '_, '_, I> {
             None => self.push_parts(id, &[], &tail),
         }
         Ok(true)
+    }
+
+    /// Makes a stored blob the value; whether that changes anything.
+    fn set_blob(
+        &mut self,
+        id: TokenId,
+        old: Option<Stored<'_>>,
+        head: SegmentAddr,
+        length: u64,
+    ) -> Result<bool> {
+        if length <= self.inline_len_max as u64 {
+            let limit = self.inline_len_max;
+            return Err(TokenError::ShortBlob { id, length, limit });
+        }
+        let new = Stored::Blob { head, length };
+        if let Some(old) = old {
+            self.totals.remove(old.len())?;
+        }
+        self.totals.add(length)?;
+        self.push_stored(id, new);
+        Ok(old != Some(new))
     }
 
     /// Stores the first `kept` bytes of `old` and then `tail` as a blob.
