@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::json;
-use shroom::{Db, Snapshot, Value};
+use shroom::{Db, Reader, Snapshot};
 
 use crate::at::At;
 use crate::error::{CliError, Result};
@@ -147,10 +147,10 @@ impl Export<'_> {
             }
             Kind::File | Kind::Executable => {
                 self.ensure_parent(&path)?;
-                let value = self.content(entry, id)?;
-                self.write_file(&path, &value, entry.kind == Kind::Executable)?;
+                let content = self.content(entry, id)?;
+                self.write_file(&path, &content, entry.kind == Kind::Executable)?;
                 counts.files += 1;
-                counts.payload_bytes += value.len() as u64;
+                counts.payload_bytes += content.len();
             }
         }
         Ok(())
@@ -180,12 +180,12 @@ impl Export<'_> {
                 Err(_) => !entry.kind.has_content(),
             };
             if entry.kind.has_content() {
-                let value = self.content(entry, id)?;
-                if !inside || !same_bytes(&path, &value) {
+                let content = self.content(entry, id)?;
+                if !inside || !same_bytes(&path, &content) {
                     remove_if_present(&path)?;
                     self.write_file(
                         &platform::to_path(&entry.path).map_err(CliError::file("name", &path))?,
-                        &value,
+                        &content,
                         false,
                     )?;
                 }
@@ -224,9 +224,10 @@ impl Export<'_> {
         Ok(self.root.join(path))
     }
 
-    fn content(&self, entry: &Entry, id: u64) -> Result<Value<'_>> {
-        match self.state.get(id).map_err(CliError::database(self.file))? {
-            Some(value) => Ok(value),
+    fn content(&self, entry: &Entry, id: u64) -> Result<Reader> {
+        let reader = self.state.reader(id);
+        match reader.map_err(CliError::database(self.file))? {
+            Some(reader) => Ok(reader),
             None => {
                 let name = shown(&entry.path);
                 Err(CliError::Absent(format!(
@@ -268,14 +269,17 @@ impl Export<'_> {
 
     /// Writes a new file: whatever has the name is removed first with `--force`, and otherwise an error, so that
     /// nothing is ever written through a link.
-    fn write_file(&self, path: &Path, content: &[u8], executable: bool) -> Result<()> {
+    fn write_file(&self, path: &Path, content: &Reader, executable: bool) -> Result<()> {
         let place = self.root.join(path);
         if self.force {
             remove_if_present(&place)?;
         }
         let failed = |action| CliError::file(action, &place);
         let mut file = File::create_new(&place).map_err(failed("create"))?;
-        file.write_all(content).map_err(failed("write"))?;
+        for chunk in content.chunks() {
+            let chunk = chunk.map_err(CliError::database(self.file))?;
+            file.write_all(chunk).map_err(failed("write"))?;
+        }
         if executable {
             platform::make_executable(&file).map_err(failed("set permissions of"))?;
         }
@@ -293,19 +297,21 @@ fn remove_if_present(path: &Path) -> Result<()> {
     }
 }
 
-/// Does the file hold exactly these bytes? An unreadable one does not.
-fn same_bytes(path: &Path, expected: &[u8]) -> bool {
+/// Does the file hold exactly these bytes? One that cannot be read does not.
+fn same_bytes(path: &Path, expected: &Reader) -> bool {
     let compare = || -> io::Result<bool> {
-        if fs::metadata(path)?.len() != expected.len() as u64 {
+        if fs::metadata(path)?.len() != expected.len() {
             return Ok(false);
         }
         let mut file = File::open(path)?;
         let mut buffer = vec![0; 64 * 1024];
-        for chunk in expected.chunks(buffer.len()) {
-            let piece = &mut buffer[..chunk.len()];
-            file.read_exact(piece)?;
-            if piece != chunk {
-                return Ok(false);
+        for chunk in expected.chunks() {
+            for piece in chunk?.chunks(buffer.len()) {
+                let read = &mut buffer[..piece.len()];
+                file.read_exact(read)?;
+                if read != piece {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)

@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let failed = CliError::database(&arguments.file);
     let db = Db::open_read_only(&arguments.file).map_err(&failed)?;
     let state = arguments.at.open(&db, &arguments.file)?;
-    let Some(value) = state.get(arguments.id).map_err(&failed)? else {
+    let Some(reader) = state.reader(arguments.id).map_err(&failed)? else {
         return Err(CliError::Absent(format!(
             "{}: no token {}",
             arguments.file.display(),
@@ -35,7 +35,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         )));
     };
     let mut out = output::stdout();
-    out.write_all(&value)
-        .and_then(|()| out.flush())
-        .map_err(CliError::output)
+    for chunk in reader.chunks() {
+        out.write_all(chunk.map_err(&failed)?)
+            .map_err(CliError::output)?;
+    }
+    out.flush().map_err(CliError::output)
 }

@@ -3,9 +3,9 @@
 //! * I1 FILE appears complete, or not at all: the tokens are loaded into a new file beside it, which takes its
 //!   name only when it is closed and durable. A failed or interrupted import leaves what was there before.
 //! * I2 An existing database that holds tokens is replaced only with `--force`; a file that is no database, never.
-//! * I3 Memory holds the one file being read, and the few MiB that a bulk load gathers.
+//! * I3 Memory holds the few MiB that a bulk load gathers. Files over 8 MiB are streamed after it, one by one.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,12 +14,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use shroom::{Db, Options};
 
+use crate::copy::copy;
 use crate::error::{CliError, Result};
 use crate::manifest::{self, Entry};
 use crate::output::{self, Format, bytes, grouped};
 use crate::platform;
 use crate::signals::Interrupt;
 use crate::walk::{self, Tree};
+
+/// Files of up to this many bytes are loaded together.
+const SMALL_BYTES_MAX: u64 = 8 << 20;
 
 /// Import a directory: each file becomes a token, ids 1.. in path order
 ///
@@ -172,6 +176,13 @@ struct Loaded {
     manifest_bytes: u64,
 }
 
+impl Loaded {
+    fn count(&mut self, bytes: u64) {
+        self.files += 1;
+        self.payload_bytes += bytes;
+    }
+}
+
 fn load(
     arguments: &Arguments,
     destination: &Destination,
@@ -188,43 +199,62 @@ fn load(
     };
     let bar = progress_bar(content.clone().count() as u64);
     let mut failure = None;
+    let mut large = Vec::new();
 
-    let files =
-        content.map_while(
-            |entry| match read_entry(&arguments.directory, entry, interrupt) {
-                Ok(content) => {
-                    loaded.files += 1;
-                    loaded.payload_bytes += content.len() as u64;
-                    bar.inc(1);
-                    Some((loaded.files, content))
-                }
-                Err(error) => {
-                    failure = Some(error);
-                    None
-                }
-            },
-        );
-    db.bulk_load(std::iter::once((0, manifest)).chain(files))
+    let files = content.zip(1..).map_while(|(entry, id)| {
+        match read_entry(&arguments.directory, entry, interrupt) {
+            Ok(Source::Small(content)) => {
+                loaded.count(content.len() as u64);
+                bar.inc(1);
+                Some(Some((id, content)))
+            }
+            Ok(Source::Large(path)) => {
+                large.push((id, path));
+                Some(None)
+            }
+            Err(error) => {
+                failure = Some(error);
+                None
+            }
+        }
+    });
+    db.bulk_load(std::iter::once((0, manifest)).chain(files.flatten()))
         .map_err(&failed)?;
-    bar.finish_and_clear();
     if let Some(error) = failure {
         return Err(error);
     }
+    for (id, path) in large {
+        let read_failed = |error| CliError::file("read", &path)(error);
+        let mut file = File::open(&path).map_err(read_failed)?;
+        let mut writer = db.writer(id).map_err(&failed)?;
+        let go_on = || interrupt.check();
+        copy(&mut file, &mut writer, &read_failed, &failed, &go_on)?;
+        loaded.count(writer.finish().map_err(&failed)?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
     db.flush().map_err(&failed)?;
     db.close().map_err(&failed)?;
-    match interrupt.signal() {
-        Some(signal) => Err(CliError::Interrupted(signal)),
-        None => Ok(loaded),
-    }
+    interrupt.check().map(|()| loaded)
 }
 
-fn read_entry(directory: &Path, entry: &Entry, interrupt: &Interrupt) -> Result<Vec<u8>> {
-    if let Some(signal) = interrupt.signal() {
-        return Err(CliError::Interrupted(signal));
-    }
+/// The bytes of an entry.
+enum Source {
+    Small(Vec<u8>),
+    /// To be streamed.
+    Large(PathBuf),
+}
+
+fn read_entry(directory: &Path, entry: &Entry, interrupt: &Interrupt) -> Result<Source> {
+    interrupt.check()?;
     let path = platform::to_path(&entry.path).map_err(CliError::file("name", directory))?;
     let path = directory.join(path);
-    fs::read(&path).map_err(CliError::file("read", &path))
+    let failed = || CliError::file("read", &path);
+    let length = fs::metadata(&path).map_err(failed())?.len();
+    if length > SMALL_BYTES_MAX {
+        return Ok(Source::Large(path));
+    }
+    Ok(Source::Small(fs::read(&path).map_err(failed())?))
 }
 
 /// A progress bar on standard error when that is a terminal; otherwise one that draws nothing.

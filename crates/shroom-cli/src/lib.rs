@@ -16,6 +16,7 @@
 mod at;
 mod compact;
 mod completions;
+mod copy;
 mod del;
 mod delta;
 mod error;

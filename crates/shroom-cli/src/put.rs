@@ -1,11 +1,13 @@
-//! `shroom put FILE ID [PATH|-]`: stores one token, durably.
+//! `shroom put FILE ID [PATH|-]`: stores one token, durably, of any length.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use shroom::Db;
 
+use crate::copy::copy;
 use crate::error::{CliError, Result};
 use crate::ids::parse_id;
 use crate::output::{self, Format};
@@ -29,27 +31,30 @@ pub(crate) struct Arguments {
 
 /// Stores the token, and reports its length only when JSON is asked for.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let bytes = read_source(&arguments.path)?;
+    let (mut source, read_failed) = open_source(&arguments.path)?;
     let failed = CliError::database(&arguments.file);
     let db = Db::open(&arguments.file).map_err(&failed)?;
-    db.put(arguments.id, &bytes).map_err(&failed)?;
+    let mut writer = db.writer(arguments.id).map_err(&failed)?;
+    copy(&mut source, &mut writer, &read_failed, &failed, &|| Ok(()))?;
+    let length = writer.finish().map_err(&failed)?;
     db.flush().map_err(&failed)?;
     db.close().map_err(&failed)?;
     if arguments.format.json {
-        output::print_json(&json!({ "id": arguments.id, "length": bytes.len() }))?;
+        output::print_json(&json!({ "id": arguments.id, "length": length }))?;
     }
     Ok(())
 }
 
-fn read_source(path: &Path) -> Result<Vec<u8>> {
+/// What an error of reading is to the user.
+type ReadFailed = Box<dyn Fn(io::Error) -> CliError>;
+
+/// Where the bytes come from, and what an error there is.
+fn open_source(path: &Path) -> Result<(Box<dyn Read>, ReadFailed)> {
     if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin()
-            .lock()
-            .read_to_end(&mut bytes)
-            .map_err(CliError::input)?;
-        Ok(bytes)
-    } else {
-        std::fs::read(path).map_err(CliError::file("read", path))
+        return Ok((Box::new(io::stdin().lock()), Box::new(CliError::input)));
     }
+    let file = File::open(path).map_err(CliError::file("read", path))?;
+    let path = path.to_owned();
+    let failed = move |error| CliError::file("read", &path)(error);
+    Ok((Box::new(file), Box::new(failed)))
 }

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use crate::error::{CliError, Result};
+
 /// The signals that ask to stop.
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
@@ -32,6 +34,14 @@ impl Interrupt {
         match self.0.load(Ordering::Relaxed) {
             0 => None,
             signal => i32::try_from(signal).ok(),
+        }
+    }
+
+    /// An error once a signal came.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.signal() {
+            Some(signal) => Err(CliError::Interrupted(signal)),
+            None => Ok(()),
         }
     }
 }
