@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod canonical;
 mod crashes;
 mod demo;
@@ -38,6 +39,7 @@ enum Task {
     Layers,
     Demo(demo::Arguments),
     StracePut(strace_put::Arguments),
+    Bench(bench::Arguments),
     Canonical(canonical::Arguments),
     Fuzz(fuzz::Arguments),
     Crashes(crashes::Arguments),
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Task::Layers => layers::run(),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::StracePut(arguments) => strace_put::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Canonical(arguments) => canonical::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Crashes(arguments) => crashes::run(&arguments),

@@ -23,6 +23,11 @@ pub(crate) fn cargo() -> Command {
 /// Builds the command line in release mode, alone: beside the crates for tests it would get their features too. Returns the
 /// path of the `shroom` binary.
 pub(crate) fn build_release() -> Result<PathBuf> {
+    build_binary("shroom-cli", "shroom", &[])
+}
+
+/// Builds a package in release mode, alone, with further arguments; returns the path of one of its binaries.
+pub(crate) fn build_binary(package: &str, binary: &str, arguments: &[&str]) -> Result<PathBuf> {
     // This program lies in TARGET/PROFILE, so both builds share a target directory wherever that is.
     let own = std::env::current_exe()
         .map_err(|error| format!("cannot find the target directory: {error}"))?;
@@ -31,17 +36,13 @@ pub(crate) fn build_release() -> Result<PathBuf> {
         .nth(2)
         .ok_or("cannot find the target directory")?;
     run(cargo()
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "shroom-cli",
-            "--target-dir",
-        ])
+        .args(["build", "--release", "--package", package])
+        .args(arguments)
+        .arg("--target-dir")
         .arg(target))?;
     Ok(target
         .join("release")
-        .join(format!("shroom{}", std::env::consts::EXE_SUFFIX)))
+        .join(format!("{binary}{}", std::env::consts::EXE_SUFFIX)))
 }
 
 /// Runs a program to its end; failure is an error that shows the command.

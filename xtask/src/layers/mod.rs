@@ -2,7 +2,7 @@
 //!
 //! * R1 A crate depends only on crates below it: shroom -> token -> seg -> page (manifests).
 //! * R2 In the engine, only the page layer's storage module names the file system, `memmap2` or `rustix`.
-//! * R3 `unsafe` is in the storage's mapping module alone; every other crate forbids it.
+//! * R3 `unsafe` is in the storage's mapping module alone, and in one peer of the benchmarks; every other crate forbids it.
 //! * R4 No file of the repository names a path of somebody's machine.
 
 mod manifests;
