@@ -226,6 +226,32 @@ impl<'a> Pack<'a> {
         }
     }
 
+    /// Where the values of token `index` start, for [`Pack::slot_at`].
+    pub(crate) fn start(&self, index: usize) -> usize {
+        if index < self.len() {
+            self.span(index).0
+        } else {
+            0
+        }
+    }
+
+    /// [`Pack::slot`] of a token whose value starts at `start`, and where the next one's starts: what a walk through a pack reads.
+    #[inline]
+    pub(crate) fn slot_at(
+        &self,
+        index: usize,
+        start: usize,
+    ) -> Result<(Stored<'a>, usize), PackFlaw> {
+        let end = match self.ends {
+            Ends::Uniform(length) => start + length,
+            Ends::Column(ends) => ends.get(index) as usize,
+        };
+        match self.values.get(start..end) {
+            Some(bytes) if !self.is_blob(index) => Ok((Stored::Inline(bytes), end)),
+            _ => self.slot(index).map(|stored| (stored, end)),
+        }
+    }
+
     /// Where token `index`'s stored bytes start, in bytes from the start of `data` as given to [`Pack::parse`].
     pub(crate) fn stored_at(&self, index: usize, data: &[u8]) -> usize {
         let (start, _) = self.span(index);

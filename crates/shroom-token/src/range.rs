@@ -75,6 +75,80 @@ impl<R: PageRead> FusedIterator for Range<'_, R> {}
 type Token<'p> = (TokenId, Stored<'p>);
 
 impl<'p, R: PageRead> Range<'p, R> {
+    /// Passes up to `count` tokens to `visit`, in ascending order; returns how many there were, fewer only at the end.
+    /// As calling `next` that often, but a pack at a time: several times faster.
+    ///
+    /// # Errors
+    /// Of `visit`, and of the iteration, which has ended then.
+    pub fn visit<E: From<TokenError>>(
+        &mut self,
+        count: usize,
+        mut visit: impl FnMut(TokenId, Stored<'p>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let mut visited = 0;
+        while visited < count && !self.done {
+            let run = self.visit_pack(count - visited, &mut visit);
+            // What is left after an error is not to be visited.
+            self.done |= !matches!(run, Ok(1..));
+            visited += run?;
+        }
+        Ok(visited)
+    }
+
+    /// [`Range::visit`] within one pack; 0 at the end.
+    fn visit_pack<E: From<TokenError>>(
+        &mut self,
+        count: usize,
+        visit: &mut impl FnMut(TokenId, Stored<'p>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let Some(cursor) = self.front_cursor()? else {
+            return Ok(0);
+        };
+        let (pack, first, addr) = (cursor.pack, cursor.index, cursor.addr);
+        let end = pack.len().min(first.saturating_add(count));
+        let (mut low, high) = (self.low, self.high);
+        let mut start = pack.start(first);
+        for index in first..end {
+            let id = pack.id(index).0;
+            if id < low {
+                let previous = TokenId(low.saturating_sub(1));
+                return Err(order(addr, index, previous, TokenId(id)).into());
+            }
+            if id > high {
+                self.done = true;
+                return Ok(index - first);
+            }
+            let (stored, next) = pack.slot_at(index, start).map_err(pack_error(addr))?;
+            visit(TokenId(id), stored)?;
+            if id == high {
+                self.done = true;
+                return Ok(index + 1 - first);
+            }
+            (low, start) = (id + 1, next);
+        }
+        self.low = low;
+        if let Some(cursor) = &mut self.front {
+            cursor.index = end;
+        }
+        Ok(end - first)
+    }
+
+    /// The front cursor before its next token; `None` when there is none.
+    fn front_cursor(&mut self) -> Result<Option<&mut Cursor<'p>>> {
+        if self.front.is_none() {
+            self.front = Some(Cursor::open(self.pages, &self.root, Side::Low, self.low)?);
+        }
+        let Some(cursor) = &mut self.front else {
+            return Ok(None);
+        };
+        if cursor.index >= cursor.pack.len() && !cursor.turn(self.pages, Side::Low)? {
+            return Ok(None);
+        }
+        Ok(Some(cursor))
+    }
+}
+
+impl<'p, R: PageRead> Range<'p, R> {
     #[inline]
     fn step(
         &mut self,
@@ -89,21 +163,16 @@ impl<'p, R: PageRead> Range<'p, R> {
     }
 
     fn step_forward(&mut self) -> Result<Option<Token<'p>>> {
-        if self.front.is_none() {
-            self.front = Some(Cursor::open(self.pages, &self.root, Side::Low, self.low)?);
-        }
-        let Some(cursor) = &mut self.front else {
+        let (low, high) = (self.low, self.high);
+        let Some(cursor) = self.front_cursor()? else {
             return Ok(None);
         };
-        if cursor.index >= cursor.pack.len() && !cursor.turn(self.pages, Side::Low)? {
-            return Ok(None);
-        }
         let id = cursor.pack.id(cursor.index);
-        if id.0 < self.low {
-            let previous = TokenId(self.low.saturating_sub(1));
-            return Err(cursor.order(previous, id));
+        if id.0 < low {
+            let previous = TokenId(low.saturating_sub(1));
+            return Err(order(cursor.addr, cursor.index, previous, id));
         }
-        if id.0 > self.high {
+        if id.0 > high {
             return Ok(None);
         }
         let stored = cursor
@@ -128,7 +197,8 @@ impl<'p, R: PageRead> Range<'p, R> {
         let index = cursor.index.saturating_sub(1);
         let id = cursor.pack.id(index);
         if id.0 > self.high {
-            return Err(cursor.order(id, TokenId(self.high.saturating_add(1))));
+            let following = TokenId(self.high.saturating_add(1));
+            return Err(order(cursor.addr, cursor.index, id, following));
         }
         if id.0 < self.low {
             return Ok(None);
@@ -233,17 +303,15 @@ impl<'p> Cursor<'p> {
         };
         Ok(true)
     }
+}
 
-    /// Two tokens out of order.
-    fn order(&self, previous: TokenId, got: TokenId) -> TokenError {
-        let flaw = PackFlaw::Order {
-            index: self.index,
-            previous,
-            got,
-        };
-        TokenError::Pack {
-            addr: self.addr,
-            flaw,
-        }
-    }
+/// Two tokens out of order, at `index` of a pack.
+#[cold]
+fn order(addr: SegmentAddr, index: usize, previous: TokenId, got: TokenId) -> TokenError {
+    let flaw = PackFlaw::Order {
+        index,
+        previous,
+        got,
+    };
+    TokenError::Pack { addr, flaw }
 }

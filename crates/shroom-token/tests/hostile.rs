@@ -74,6 +74,11 @@ fn torture(store: &Store, random: &mut Random, damages: u64) -> bool {
     // Ids strictly progress, so these end.
     wrong |= range(&txn, &root, ..).any(|item| item.is_err());
     wrong |= range(&txn, &root, ..).rev().any(|item| item.is_err());
+    let mut tokens = range(&txn, &root, ..);
+    wrong |= tokens
+        .visit(usize::MAX, |_, _| Ok::<(), TokenError>(()))
+        .is_err();
+    assert!(tokens.next().is_none());
     let mut references = References::new();
     let report = verify(&txn, &root, &mut references).unwrap();
     let segments = shroom_seg::verify(&txn, &seg, &references);

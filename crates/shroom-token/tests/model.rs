@@ -186,6 +186,26 @@ fn compare_ranges(store: &Store, model: &BTreeMap<u64, Vec<u8>>, random: &mut Ra
             }
         }
         assert!(tokens.next().is_none() && tokens.next_back().is_none());
+        let mut tokens = range(&snapshot, &root, bounds);
+        let mut visited = Vec::new();
+        loop {
+            let count = 1 + random.below(40) as usize;
+            let visit = |id: TokenId, stored| -> Result<(), TokenError> {
+                visited.push((id.0, value(&snapshot, stored)));
+                Ok(())
+            };
+            match random.below(3) {
+                // Items taken one by one in between.
+                0 => match tokens.next().transpose().unwrap() {
+                    Some((id, stored)) => visited.push((id.0, value(&snapshot, stored))),
+                    None => break,
+                },
+                _ if tokens.visit(count, visit).unwrap() < count => break,
+                _ => {}
+            }
+        }
+        let wanted = model.iter().filter(|(id, _)| inside(id));
+        assert!(wanted.map(|(id, bytes)| (*id, bytes.clone())).eq(visited));
         let backward: Vec<u64> = range(&snapshot, &root, bounds)
             .rev()
             .map(|item| item.unwrap().0.0)

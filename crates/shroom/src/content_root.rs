@@ -175,7 +175,7 @@ pub(crate) fn scan(state: &Arc<State>) -> Result<Lattice> {
 /// A walk over all tokens that several threads share.
 struct Scan<'s> {
     state: &'s Arc<State>,
-    tokens: Mutex<Iter>,
+    tokens: Mutex<Iter<'static>>,
     /// Bytes that large values in the pages may still have: a forged directory may name the same one many times.
     blob_bytes_left: AtomicU64,
     /// Tokens hashed by the threads that have ended.
@@ -211,7 +211,7 @@ impl Scan<'_> {
         }
     }
 
-    fn tokens(&self) -> MutexGuard<'_, Iter> {
+    fn tokens(&self) -> MutexGuard<'_, Iter<'static>> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

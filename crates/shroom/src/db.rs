@@ -193,17 +193,17 @@ impl Db {
     }
 
     /// All tokens in id order; reversible. Sees the state of this moment.
-    pub fn iter(&self) -> Iter {
+    pub fn iter(&self) -> Iter<'static> {
         self.range(..)
     }
 
     /// The tokens with ids in a range, in id order; reversible.
-    pub fn range(&self, ids: impl RangeBounds<u64>) -> Iter {
+    pub fn range(&self, ids: impl RangeBounds<u64>) -> Iter<'static> {
         Iter::new(self.core().state.load_full(), ids)
     }
 
     /// The ids in a range, in order; reversible.
-    pub fn keys(&self, ids: impl RangeBounds<u64>) -> Keys {
+    pub fn keys(&self, ids: impl RangeBounds<u64>) -> Keys<'static> {
         Keys(self.range(ids))
     }
 

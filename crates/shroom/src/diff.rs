@@ -70,7 +70,7 @@ pub struct Diff {
 /// A walk over a range of ids in one state, and the token that is next.
 #[derive(Debug)]
 struct Cursor {
-    iter: Iter,
+    iter: Iter<'static>,
     next: Option<(u64, Item)>,
 }
 

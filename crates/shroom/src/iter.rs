@@ -1,7 +1,7 @@
 //! Iteration in id order, both ways, over the merged layers of a state.
 //!
 //! Items are found some at a time: a refill walks the base and the overlays side by side from where the last one ended.
-//! So an iterator owns its state, borrows nothing, and a seek is paid once a refill.
+//! So an iterator borrows no page, may own its state, and pays for a seek once a refill.
 //!
 //! * I1 The ids still to come lie in `low..=high`; what was found and not yet given lies outside.
 //! * I2 A large value is located when its item is given, not when it is found.
@@ -29,19 +29,53 @@ pub(crate) enum Item {
     LookUp,
 }
 
-/// Iterator over tokens and their values, made by `iter` and `range` of [`Db`](crate::Db) and
-/// [`Snapshot`](crate::Snapshot). Sees one state, whatever is written meanwhile.
+/// The state that is walked: an iterator of a snapshot borrows it, and so its values cost no reference count.
 #[derive(Debug)]
-pub struct Iter {
-    state: Arc<State>,
+enum Held<'s> {
+    Borrowed(&'s Arc<State>),
+    Owned(Arc<State>),
+}
+
+impl<'s> Held<'s> {
+    fn state(&self) -> &Arc<State> {
+        match self {
+            Self::Borrowed(state) => state,
+            Self::Owned(state) => state,
+        }
+    }
+
+    fn pin(&self) -> Pin<'s> {
+        match self {
+            Self::Borrowed(state) => Pin::Borrowed(state),
+            Self::Owned(state) => Pin::Shared(Arc::clone(state)),
+        }
+    }
+}
+
+/// Iterator over tokens and their values, made by `iter` and `range` of [`Db`](crate::Db) and
+/// [`Snapshot`](crate::Snapshot). Sees one state, whatever is written meanwhile. That of a snapshot is faster, since its
+/// values borrow from the snapshot.
+#[derive(Debug)]
+pub struct Iter<'s> {
+    state: Held<'s>,
     bounds: Option<(u64, u64)>,
     front: VecDeque<(u64, Item)>,
     back: VecDeque<(u64, Item)>,
     refill: usize,
 }
 
-impl Iter {
+impl Iter<'static> {
     pub(crate) fn new(state: Arc<State>, bounds: impl RangeBounds<u64>) -> Self {
+        Self::over(Held::Owned(state), bounds)
+    }
+}
+
+impl<'s> Iter<'s> {
+    pub(crate) fn borrowed(state: &'s Arc<State>, bounds: impl RangeBounds<u64>) -> Self {
+        Self::over(Held::Borrowed(state), bounds)
+    }
+
+    fn over(state: Held<'s>, bounds: impl RangeBounds<u64>) -> Self {
         let low = match bounds.start_bound() {
             Bound::Unbounded => Some(0),
             Bound::Included(&id) => Some(id),
@@ -62,44 +96,58 @@ impl Iter {
         }
     }
 
-    fn value(&self, id: u64, item: Item) -> Result<Option<(u64, Value<'static>)>> {
+    #[inline]
+    fn value(&self, id: u64, item: Item) -> Result<Option<(u64, Value<'s>)>> {
         let place = match item {
             Item::Ready(place) => Some(place),
-            Item::LookUp => self.state.get(id)?,
+            Item::LookUp => self.state.state().get(id)?,
         };
-        Ok(place.map(|place| (id, Value::new(Pin::Shared(Arc::clone(&self.state)), place))))
+        Ok(place.map(|place| (id, Value::new(self.state.pin(), place))))
     }
 
+    #[inline]
     pub(crate) fn step(&mut self, forward: bool) -> Option<Result<(u64, Item)>> {
-        loop {
-            let item = if forward {
-                self.front.pop_front()
-            } else {
-                self.back.pop_front()
-            };
-            if let Some(item) = item {
-                return Some(Ok(item));
-            }
-            let Some((low, high)) = self.bounds else {
-                // Nothing is left between the two ends: take what the other end found.
-                let item = if forward {
-                    self.back.pop_back()
-                } else {
-                    self.front.pop_back()
-                };
-                return item.map(Ok);
-            };
+        let found = if forward {
+            self.front.pop_front()
+        } else {
+            self.back.pop_front()
+        };
+        match found {
+            Some(item) => Some(Ok(item)),
+            None => self.step_on(forward),
+        }
+    }
+
+    /// The next item when none is at hand.
+    #[cold]
+    fn step_on(&mut self, forward: bool) -> Option<Result<(u64, Item)>> {
+        while let Some((low, high)) = self.bounds {
             if let Err(error) = self.refill(low, high, forward) {
                 self.bounds = None;
                 self.front.clear();
                 self.back.clear();
                 return Some(Err(error));
             }
+            let found = if forward {
+                self.front.pop_front()
+            } else {
+                self.back.pop_front()
+            };
+            if let Some(item) = found {
+                return Some(Ok(item));
+            }
         }
+        // Nothing is left between the two ends: take what the other end found.
+        let item = if forward {
+            self.back.pop_back()
+        } else {
+            self.front.pop_back()
+        };
+        item.map(Ok)
     }
 
     fn refill(&mut self, low: u64, high: u64, forward: bool) -> Result<()> {
-        let state = Arc::clone(&self.state);
+        let state = Arc::clone(self.state.state());
         let count = self.refill;
         self.refill = (count * 2).min(REFILL_MAX);
         let base = || {
@@ -117,13 +165,19 @@ impl Iter {
             &mut self.back
         };
         let last = if forward {
-            let layers = Layers {
-                overlay: state.overlay.range(low, high).peekable(),
-                frozen: frozen.range(low, high).peekable(),
-                base: base().peekable(),
-                forward,
-            };
-            layers.take(&state, count, found)?
+            let mut overlay = state.overlay.range(low, high).peekable();
+            let mut frozen = frozen.range(low, high).peekable();
+            if overlay.peek().is_none() && frozen.peek().is_none() {
+                take_base(base(), &state, count, found)?
+            } else {
+                let layers = Layers {
+                    overlay,
+                    frozen,
+                    base: base().peekable(),
+                    forward,
+                };
+                layers.take(&state, count, found)?
+            }
         } else {
             let layers = Layers {
                 overlay: state.overlay.range(low, high).rev().peekable(),
@@ -169,9 +223,6 @@ where
         count: usize,
         found: &mut VecDeque<(u64, Item)>,
     ) -> Result<Option<u64>> {
-        if self.overlay.peek().is_none() && self.frozen.peek().is_none() {
-            return take_base(self.base, state, count, found);
-        }
         let mut last = None;
         // Deleted tokens count as well, so that a refill is bounded.
         for _ in 0..count {
@@ -216,32 +267,32 @@ where
     }
 }
 
-/// [`Layers::take`] where nothing was written since the checkpoint.
+/// [`Layers::take`], forward, where nothing was written since the checkpoint.
 fn take_base<'s>(
-    base: impl Iterator<Item = shroom_token::Result<(TokenId, Stored<'s>)>>,
-    state: &State,
+    mut base: shroom_token::Range<'s, shroom_page::Snapshot>,
+    state: &'s State,
     count: usize,
     found: &mut VecDeque<(u64, Item)>,
 ) -> Result<Option<u64>> {
-    let before = found.len();
     found.reserve(count);
-    for stored in base.take(count) {
-        let (id, stored) = stored?;
+    let visited = base.visit(count, |id, stored| {
         let item = match stored {
-            stored @ Stored::Inline(_) => Item::Ready(state.place(stored)?),
+            Stored::Inline(bytes) => Item::Ready(state.place_of(bytes)),
             Stored::Blob { .. } => Item::LookUp,
         };
         found.push_back((id.0, item));
-    }
+        Ok::<(), crate::Error>(())
+    })?;
     // Fewer than asked for: the end.
-    Ok((found.len() - before == count)
+    Ok((visited == count)
         .then(|| found.back().map(|&(id, _)| id))
         .flatten())
 }
 
-impl Iterator for Iter {
-    type Item = Result<(u64, Value<'static>)>;
+impl<'s> Iterator for Iter<'s> {
+    type Item = Result<(u64, Value<'s>)>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self.step(true)? {
             Ok((id, item)) => self.value(id, item).transpose(),
@@ -250,7 +301,7 @@ impl Iterator for Iter {
     }
 }
 
-impl DoubleEndedIterator for Iter {
+impl DoubleEndedIterator for Iter<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
         match self.step(false)? {
             Ok((id, item)) => self.value(id, item).transpose(),
@@ -259,13 +310,13 @@ impl DoubleEndedIterator for Iter {
     }
 }
 
-impl FusedIterator for Iter {}
+impl FusedIterator for Iter<'_> {}
 
 /// Iterator over ids, made by `keys` of [`Db`](crate::Db) and [`Snapshot`](crate::Snapshot).
 #[derive(Debug)]
-pub struct Keys(pub(crate) Iter);
+pub struct Keys<'s>(pub(crate) Iter<'s>);
 
-impl Iterator for Keys {
+impl Iterator for Keys<'_> {
     type Item = Result<u64>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -273,10 +324,10 @@ impl Iterator for Keys {
     }
 }
 
-impl DoubleEndedIterator for Keys {
+impl DoubleEndedIterator for Keys<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
         Some(self.0.step(false)?.map(|(id, _)| id))
     }
 }
 
-impl FusedIterator for Keys {}
+impl FusedIterator for Keys<'_> {}

@@ -70,17 +70,17 @@ impl Snapshot {
     }
 
     /// All tokens in id order; reversible.
-    pub fn iter(&self) -> Iter {
+    pub fn iter(&self) -> Iter<'_> {
         self.range(..)
     }
 
     /// The tokens with ids in a range, in id order; reversible.
-    pub fn range(&self, ids: impl RangeBounds<u64>) -> Iter {
-        Iter::new(Arc::clone(&self.state), ids)
+    pub fn range(&self, ids: impl RangeBounds<u64>) -> Iter<'_> {
+        Iter::borrowed(&self.state, ids)
     }
 
     /// The ids in a range, in order; reversible.
-    pub fn keys(&self, ids: impl RangeBounds<u64>) -> Keys {
+    pub fn keys(&self, ids: impl RangeBounds<u64>) -> Keys<'_> {
         Keys(self.range(ids))
     }
 

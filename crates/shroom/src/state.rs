@@ -144,13 +144,19 @@ impl State {
                 }
             },
         };
-        Ok(match pages.position_of(bytes) {
+        Ok(self.place_of(bytes))
+    }
+
+    /// Where bytes of the base are.
+    #[inline]
+    pub(crate) fn place_of(&self, bytes: &[u8]) -> Place {
+        match self.base.pages.position_of(bytes) {
             Some(position) => Place::Mapped {
                 position,
                 len: bytes.len(),
             },
             None => Place::Owned(bytes.into()),
-        })
+        }
     }
 
     fn put_together(&self, id: u64, below: Option<Place>, grown: &Grown) -> Result<Place> {
