@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod at;
+mod check_proof;
 mod compact;
 mod completions;
 mod copy;
@@ -25,10 +26,12 @@ mod get;
 mod hash;
 mod ids;
 mod import;
+mod input;
 mod ls;
 mod manifest;
 mod output;
 mod platform;
+mod prove;
 mod put;
 mod salvage;
 mod shell;
@@ -69,6 +72,8 @@ enum Command {
     Verify(verify::Arguments),
     Compact(compact::Arguments),
     Hash(hash::Arguments),
+    Prove(prove::Arguments),
+    CheckProof(check_proof::Arguments),
     Salvage(salvage::Arguments),
     Snapshot(snapshot::Arguments),
     Delta(delta::Arguments),
@@ -105,6 +110,8 @@ fn run(command: Command) -> Result<()> {
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Compact(arguments) => compact::run(&arguments),
         Command::Hash(arguments) => hash::run(&arguments),
+        Command::Prove(arguments) => prove::run(&arguments),
+        Command::CheckProof(arguments) => check_proof::run(&arguments),
         Command::Salvage(arguments) => salvage::run(&arguments),
         Command::Snapshot(arguments) => snapshot::run(&arguments),
         Command::Delta(arguments) => delta::run(&arguments),

@@ -1,8 +1,6 @@
 //! `shroom put FILE ID [PATH|-]`: stores one token, durably, of any length.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 use shroom::Db;
@@ -10,6 +8,7 @@ use shroom::Db;
 use crate::copy::copy;
 use crate::error::{CliError, Result};
 use crate::ids::parse_id;
+use crate::input::open_source;
 use crate::output::{self, Format};
 
 /// Store a token, from a file or from standard input
@@ -43,18 +42,4 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         output::print_json(&json!({ "id": arguments.id, "length": length }))?;
     }
     Ok(())
-}
-
-/// What an error of reading is to the user.
-type ReadFailed = Box<dyn Fn(io::Error) -> CliError>;
-
-/// Where the bytes come from, and what an error there is.
-fn open_source(path: &Path) -> Result<(Box<dyn Read>, ReadFailed)> {
-    if path == Path::new("-") {
-        return Ok((Box::new(io::stdin().lock()), Box::new(CliError::input)));
-    }
-    let file = File::open(path).map_err(CliError::file("read", path))?;
-    let path = path.to_owned();
-    let failed = move |error| CliError::file("read", &path)(error);
-    Ok((Box::new(file), Box::new(failed)))
 }

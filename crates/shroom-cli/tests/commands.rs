@@ -364,6 +364,59 @@ fn compact_gives_equal_files_for_equal_tokens() {
 }
 
 #[test]
+fn a_proof_is_checked_without_the_database() {
+    let setup = Setup::filled();
+    let file = &*setup.file;
+    let root = |file: &str| {
+        let hashes = json(&succeed(["hash", file, "--json"]));
+        hashes["page_root"].as_str().unwrap().to_owned()
+    };
+    let first = root(file);
+    let proof = setup.path("proof");
+    fs::write(&proof, succeed(["prove", file, "3"])).unwrap();
+    let absent = succeed(["prove", file, "77"]);
+    succeed(["snapshot", file, "save", "kept"]);
+    succeed(["del", file, "3"]);
+    assert!(succeed(["prove", file, "3"]) != fs::read(&proof).unwrap());
+    // Saving changes no page of the state.
+    assert_eq!(
+        succeed(["prove", file, "3", "--at", "kept"]),
+        fs::read(&proof).unwrap()
+    );
+    assert_ne!(root(file), first);
+    fs::remove_file(file).unwrap();
+
+    let path = proof.to_str().unwrap();
+    let check = |more: &[&str]| {
+        let arguments = ["check-proof", &first, "3", path];
+        succeed(arguments.iter().chain(more))
+    };
+    assert_eq!(check(&[]), b"token 3 is present: 300 bytes\n");
+    assert_eq!(check(&["--raw"]), vec![3; 300]);
+    let answer = json(&check(&["--json"]));
+    assert_eq!(
+        answer,
+        serde_json::json!({"id": 3, "present": true, "length": 300})
+    );
+    let piped = run_with_input(["check-proof", &first, "77"], &absent);
+    assert_eq!(piped.status.code(), Some(0));
+    assert_eq!(piped.stdout, b"token 77 is absent\n");
+    let piped = run_with_input(["check-proof", &first, "77", "--raw"], &absent);
+    assert_eq!((piped.status.code(), piped.stdout), (Some(1), vec![]));
+
+    let last = if first.ends_with('0') { '1' } else { '0' };
+    let other = format!("{}{last}", &first[..63]);
+    fail(1, ["check-proof", &other, "3", path]);
+    fail(1, ["check-proof", &first, "5", path]);
+    fail(2, ["check-proof", "abc", "3", path]);
+    fail(2, ["check-proof", &first, "3", "no such file"]);
+    let mut bytes = fs::read(&proof).unwrap();
+    bytes[300] ^= 1;
+    fs::write(&proof, &bytes).unwrap();
+    assert!(fail(1, ["check-proof", &first, "3", path]).contains("does not hold"));
+}
+
+#[test]
 fn hash_prints_what_stands_for_the_content_the_pages_and_the_compacted_file() {
     let setup = Setup::filled();
     let hashes = |file: &str| json(&succeed(["hash", file, "--json"]));

@@ -1,18 +1,21 @@
 //! What can go wrong in the page layer: each error says what, where, and expected against got.
 
-use std::io;
-use std::path::PathBuf;
+use alloc::string::String;
+#[cfg(feature = "std")]
+use std::{io, path::PathBuf};
 
+use crate::proof::ProofFlaw;
 use crate::{LogicalPage, PhysicalPage};
 
 /// Result of a page-layer operation.
-pub type Result<T, E = PageError> = std::result::Result<T, E>;
+pub type Result<T, E = PageError> = core::result::Result<T, E>;
 
 /// An error of the page layer. I/O, corruption and misuse are distinct.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PageError {
     /// A system call failed.
+    #[cfg(feature = "std")]
     #[error("{operation} failed at byte {offset}: {source}")]
     Io {
         /// What was attempted: "read", "write", "sync", "grow", "shrink", "map", ...
@@ -23,6 +26,7 @@ pub enum PageError {
         source: io::Error,
     },
     /// The file could not be opened or created.
+    #[cfg(feature = "std")]
     #[error("cannot open {}: {source}", path.display())]
     Open {
         /// The path given.
@@ -31,6 +35,7 @@ pub enum PageError {
         source: io::Error,
     },
     /// The disk, or a limit of the format, is full.
+    #[cfg(feature = "std")]
     #[error("no space to grow the file from {from} to {to} bytes: {source}")]
     Full {
         /// Length before, in bytes.
@@ -41,6 +46,7 @@ pub enum PageError {
         source: io::Error,
     },
     /// Another handle or process holds the file.
+    #[cfg(feature = "std")]
     #[error("{} is locked by another process or handle", path.display())]
     Locked {
         /// The path given.
@@ -106,6 +112,9 @@ pub enum PageError {
         /// The number of logical pages.
         limit: u32,
     },
+    /// A proof does not hold.
+    #[error("proof: {0}")]
+    Proof(#[from] ProofFlaw),
     /// No more page numbers.
     #[error("the file would need more than {limit} pages")]
     TooManyPages {
@@ -179,9 +188,11 @@ impl PageError {
                 | Self::Corrupt { .. }
                 | Self::JournalDamaged { .. }
                 | Self::Delta { .. }
+                | Self::Proof(_)
         )
     }
 
+    #[cfg(feature = "std")]
     pub(crate) fn io(operation: &'static str, offset: u64) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             operation,

@@ -40,9 +40,9 @@ pub struct PageHeader {
 
 const _: () = {
     assert!(size_of::<PageHeader>() == PAGE_HEADER_LEN);
-    assert!(std::mem::offset_of!(PageHeader, kind) == 1);
-    assert!(std::mem::offset_of!(PageHeader, used) == 2);
-    assert!(std::mem::offset_of!(PageHeader, reserved) == 4);
+    assert!(core::mem::offset_of!(PageHeader, kind) == 1);
+    assert!(core::mem::offset_of!(PageHeader, used) == 2);
+    assert!(core::mem::offset_of!(PageHeader, reserved) == 4);
 };
 
 impl PageHeader {

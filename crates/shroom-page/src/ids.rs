@@ -1,6 +1,6 @@
 //! Page numbers and the page size: newtypes for what must not be mixed up.
 
-use std::fmt;
+use core::fmt;
 
 /// Smallest page size, in bytes.
 pub const PAGE_SIZE_MIN: u32 = 512;

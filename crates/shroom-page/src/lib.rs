@@ -27,50 +27,100 @@
 //! Absent on purpose: knows no token, no segment and no operation; keeps no page cache (the mapping is the cache).
 
 #![deny(unsafe_code)]
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(
+    not(feature = "std"),
+    expect(dead_code, reason = "the codecs also have what only the store needs")
+)]
 
+extern crate alloc;
+
+#[cfg(feature = "std")]
 mod allocation;
+#[cfg(feature = "std")]
 mod commit;
+#[cfg(feature = "std")]
 mod delta;
+#[cfg(feature = "std")]
 mod diff;
 mod error;
+#[cfg(feature = "std")]
 mod free_runs;
 mod header;
+#[cfg(feature = "std")]
 mod holes;
 mod ids;
+#[cfg(feature = "std")]
 mod image;
+#[cfg(feature = "std")]
 mod journal;
 mod map;
+#[cfg(feature = "std")]
 mod map_repair;
+#[cfg(feature = "std")]
 mod named;
+#[cfg(feature = "std")]
 mod named_txn;
+mod page_root;
+mod proof;
+mod read;
+#[cfg(feature = "std")]
 mod recovery;
+#[cfg(feature = "std")]
 mod salvage;
+#[cfg(feature = "std")]
 mod snapshot;
+#[cfg(feature = "std")]
 pub mod storage;
+#[cfg(feature = "std")]
 mod store;
+#[cfg(feature = "std")]
 mod stream;
 mod superblock;
+#[cfg(feature = "std")]
 mod sync;
+#[cfg(feature = "std")]
 mod translations;
+#[cfg(feature = "std")]
 mod txn;
+#[cfg(feature = "std")]
 mod vacuum;
+#[cfg(feature = "std")]
 mod verified;
+#[cfg(feature = "std")]
 mod verify;
 
+#[cfg(feature = "std")]
 pub use delta::{DeltaApplied, DeltaInfo, DeltaReader, PageDelta};
+#[cfg(feature = "std")]
 pub use diff::{PageDifference, PageDifferences, diff_pages};
 pub use error::{PageError, Result};
 pub use header::{PAGE_HEADER_LEN, PageHeader, PageType};
 pub use ids::{LogicalPage, PAGE_SIZE_MAX, PAGE_SIZE_MIN, PageSize, PhysicalPage};
+#[cfg(feature = "std")]
 pub use image::{FileImage, HashImage, ImageSink, ImageWriter};
+#[cfg(feature = "std")]
 pub use journal::{FRAME_HEADER_LEN, JournalMark, JournalStats};
+#[cfg(feature = "std")]
 pub use map_repair::RepairedMapPage;
+#[cfg(feature = "std")]
 pub use named::SNAPSHOT_NAME_MAX;
+#[cfg(feature = "std")]
+pub use proof::ProofRecorder;
+pub use proof::{PartialRead, ProofFlaw, ProvenPages};
+pub use read::PageRead;
+#[cfg(feature = "std")]
 pub use recovery::RecoveredFrames;
+#[cfg(feature = "std")]
 pub use salvage::{DamagedStore, Surveyed};
-pub use snapshot::{PageRead, Snapshot};
+#[cfg(feature = "std")]
+pub use snapshot::Snapshot;
+#[cfg(feature = "std")]
 pub use store::{PageStore, PageStoreStats, ReadCheck, StoreOptions};
+#[cfg(feature = "std")]
 pub use stream::PageStream;
 pub use superblock::{FORMAT_VERSION, Roots};
+#[cfg(feature = "std")]
 pub use txn::PageTxn;
+#[cfg(feature = "std")]
 pub use verify::{PageFinding, PageReport};

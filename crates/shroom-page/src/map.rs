@@ -5,6 +5,11 @@
 //!
 //! Absent on purpose: does not read or write a file; `snapshot` walks the map and `commit` rewrites it.
 
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 

@@ -5,70 +5,17 @@
 
 use std::sync::{Arc, OnceLock};
 
-use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::U32;
 
 use crate::map::{self, Entries, Entry, MapShape};
 use crate::map_repair::RebuiltNodes;
 use crate::named::NamedList;
+use crate::page_root;
 use crate::storage::View;
 use crate::superblock::{Roots, Superblock};
 use crate::translations::Translations;
 use crate::verified::VerifiedPages;
-use crate::{LogicalPage, PageError, PageSize, PhysicalPage, Result};
-
-/// Read access to logical pages: a [`Snapshot`], or a transaction that sees its own changes.
-pub trait PageRead {
-    /// Size of each page.
-    fn page_size(&self) -> PageSize;
-
-    /// Logical page numbers are below this.
-    fn logical_pages(&self) -> u32;
-
-    /// The whole page, verified against its hash at first touch.
-    ///
-    /// # Errors
-    /// [`PageError::Unallocated`] when there is no such page, a corruption error when its bytes are not sound.
-    fn page(&self, page: LogicalPage) -> Result<&[u8]>;
-
-    /// Whether the logical page is allocated.
-    fn is_allocated(&self, page: LogicalPage) -> Result<bool>;
-
-    /// The verified bytes of `pages` consecutive logical pages as one slice; `None` when they do not lie
-    /// contiguously in the file.
-    fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>>;
-
-    /// Allocated pages are at most this many, since each has a place of its own. What a walk over pages that name each other
-    /// is bounded by: a forged file may claim any number of logical pages, but not be longer than it is.
-    fn allocated_pages_max(&self) -> u32;
-
-    /// Where verified bytes lie, for [`lasting_bytes`](Self::lasting_bytes): whoever remembers it spares later reads the page map.
-    /// `None` when each read must be verified, or where nothing keeps its place.
-    fn lasting_position(&self, bytes: &[u8]) -> Option<u64> {
-        let _ = bytes;
-        None
-    }
-
-    /// The `len` bytes at a position that [`lasting_position`](Self::lasting_position) of the same state gave; `None` when
-    /// out of range.
-    fn lasting_bytes(&self, position: u64, len: usize) -> Option<&[u8]> {
-        let _ = (position, len);
-        None
-    }
-
-    /// The first allocated page from `from` on, if there is one.
-    ///
-    /// # Errors
-    /// A corruption error when the page map is not sound.
-    fn next_allocated(&self, from: LogicalPage) -> Result<Option<LogicalPage>> {
-        for number in from.0..self.logical_pages() {
-            if self.is_allocated(LogicalPage(number))? {
-                return Ok(Some(LogicalPage(number)));
-            }
-        }
-        Ok(None)
-    }
-}
+use crate::{LogicalPage, PageError, PageRead, PageSize, PhysicalPage, Result};
 
 /// An immutable state of the store: cheap to clone and hold, consistent for as long as it lives.
 #[derive(Clone, Debug)]
@@ -152,37 +99,17 @@ impl PageRead for Snapshot {
     }
 }
 
-/// A hasher that has all of a page root but the root entries (format §3).
-fn begin_page_root(
-    map_height: u8,
-    logical_pages: u32,
-    root_entries: usize,
-    roots: &Roots,
-) -> blake3::Hasher {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"shroom page root 2");
-    hasher.update(&[map_height]);
-    hasher.update(&logical_pages.to_le_bytes());
-    hasher.update(&(root_entries as u32).to_le_bytes());
-    hasher.update(roots.as_bytes());
-    hasher
-}
-
 impl Superblock {
     /// Page root of the state that it names: [`Snapshot::page_root`].
     pub(crate) fn page_root(&self) -> [u8; 32] {
-        let entries = &self.root;
-        let mut hasher = begin_page_root(
-            self.map_height,
-            self.logical_pages,
-            entries.physical.len(),
-            &self.roots,
-        );
-        for physical in &entries.physical {
-            hasher.update(&physical.to_le_bytes());
-        }
-        hasher.update(entries.hash.as_bytes());
-        *hasher.finalize().as_bytes()
+        let physical: Vec<U32> = self.root.physical.iter().map(|&page| page.into()).collect();
+        let entries = Entries {
+            physical: &physical,
+            hash: &self.root.hash,
+        };
+        let (height, pages) = (self.map_height, self.logical_pages);
+        let input = page_root::input(height, pages, &self.roots, entries);
+        *blake3::hash(&input).as_bytes()
     }
 }
 
@@ -297,15 +224,7 @@ impl Base {
 
     /// As [`Snapshot::page_root`].
     pub(crate) fn page_root(&self) -> [u8; 32] {
-        let mut hasher = begin_page_root(
-            self.shape.height,
-            self.logical_pages,
-            self.root_physical.len(),
-            &self.roots,
-        );
-        hasher.update(self.root_physical.as_bytes());
-        hasher.update(self.root_hash.as_bytes());
-        *hasher.finalize().as_bytes()
+        *blake3::hash(&self.page_root_input()).as_bytes()
     }
 
     fn root(&self) -> Entries<'_> {
@@ -550,14 +469,25 @@ impl Base {
 
     /// The verified entries of the node that `entry`, of `level + 1`, refers to.
     pub(crate) fn node_of(&self, entry: &Entry, level: u8) -> Result<Entries<'_>> {
+        let page = self.node_page_of(entry, level)?;
+        map::node_entries(page, self.fanout)
+            .ok_or_else(|| self.bad_node(entry.physical, "too short".into()))
+    }
+
+    /// The verified page of the node that `entry`, of `level + 1`, refers to.
+    pub(crate) fn node_page_of(&self, entry: &Entry, level: u8) -> Result<&[u8]> {
         let referrer = Entries {
             physical: &[],
             hash: std::slice::from_ref(&entry.hash),
         };
-        // The entries borrow from the view alone, not from the referrer.
-        let page = self.checked_node(entry.physical, referrer, 0, level)?;
-        map::node_entries(page, self.fanout)
-            .ok_or_else(|| self.bad_node(entry.physical, "too short".into()))
+        // The page borrows from the view alone, not from the referrer.
+        self.checked_node(entry.physical, referrer, 0, level)
+    }
+
+    /// The bytes that the page root is the hash of.
+    pub(crate) fn page_root_input(&self) -> Vec<u8> {
+        let (height, pages) = (self.shape.height, self.logical_pages);
+        page_root::input(height, pages, &self.roots, self.root())
     }
 
     pub(crate) fn root_entry(&self, index: usize) -> Entry {

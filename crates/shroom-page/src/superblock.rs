@@ -3,6 +3,11 @@
 //! * P1 A superblock is used only when its hash is right and every field is in range.
 //! * P2 Two slots; the valid one with the highest sequence is the state of the file.
 
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -97,7 +102,7 @@ struct Header {
 }
 
 const _: () = {
-    use std::mem::offset_of;
+    use core::mem::offset_of;
     assert!(size_of::<Header>() == HEADER_LEN);
     assert!(offset_of!(Header, sequence) == 16);
     assert!(offset_of!(Header, hash) == HASH_START);
@@ -330,7 +335,7 @@ impl Superblock {
                 .collect(),
             hash: rest[..entries * 32]
                 .chunks_exact(32)
-                .map(|c| std::array::from_fn(|i| c[i]))
+                .map(|c| core::array::from_fn(|i| c[i]))
                 .collect(),
         };
         Ok(Self {

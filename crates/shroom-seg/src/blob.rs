@@ -6,6 +6,10 @@
 //!
 //! Absent on purpose: writes nothing; the length of a value is the caller's to remember.
 
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use shroom_page::PageRead;
 
 use crate::chain::{ChainReader, store_bytes};

@@ -5,10 +5,13 @@
 //!
 //! Absent on purpose: writes nothing, and does not know what the bytes mean.
 
-use shroom_page::PageRead;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use shroom_page::{PageRead, PartialRead};
 
 use crate::page::{self, Next, PageFault, SEGMENT_OVERHEAD, Segment};
-use crate::{Result, SegError, SegmentAddr};
+use crate::{Fault, Result, SegError, SegmentAddr};
 
 /// The data of the live segment at `addr`, which must end its chain. Slack is included: the data may be followed
 /// by up to 3 zero bytes.
@@ -43,6 +46,27 @@ pub fn segment_data<R: PageRead>(pages: &R, addr: SegmentAddr) -> Result<&[u8]> 
 #[inline]
 pub fn segment_data_of(page: &[u8], offset: u16) -> Option<&[u8]> {
     page::data(page, offset)
+}
+
+/// Where in its page the data of the segment at `addr` lies, in bytes, for a reader that has parts of pages only. Reads what
+/// [`segment_data`] reads: the page's type and the segment's length.
+///
+/// # Errors
+/// Corruption when there is no segment at `addr`.
+pub fn segment_span<R: PartialRead>(pages: &R, addr: SegmentAddr) -> Result<Range<usize>> {
+    let [page_type, kind] = pages.array(addr.page, 0)?;
+    let page_len = pages.page_size().bytes();
+    let fault = |fault| SegError::Storage { addr, fault };
+    if usize::from(addr.offset) + 2 > page_len {
+        return Err(fault(Fault::Outside { limit: page_len }));
+    }
+    let length = u16::from_le_bytes(pages.array(addr.page, addr.offset.into())?);
+    page::data_span(page_type, addr.offset, length, page_len).ok_or_else(|| {
+        fault(match page_type {
+            page::STORAGE => Fault::Overrun { length },
+            _ => Fault::NotStorage { page_type, kind },
+        })
+    })
 }
 
 /// The most bytes that the store can hold.

@@ -5,6 +5,8 @@
 //!
 //! Absent on purpose: keeps no bytes.
 
+use alloc::vec::Vec;
+
 use shroom_page::{LogicalPage, PageRead};
 
 use crate::blob::Blob;

@@ -1,5 +1,7 @@
 //! What can go wrong in the segment layer: each error says what, where, and expected against got.
 
+use alloc::string::String;
+
 use shroom_page::{LogicalPage, PageError};
 
 use crate::SegmentAddr;

@@ -6,8 +6,6 @@
 //!
 //! Absent on purpose: reads and writes no page; `core` and `alloc` only.
 
-extern crate alloc;
-
 use alloc::vec::Vec;
 
 use shroom_page::{LogicalPage, PAGE_HEADER_LEN};

@@ -40,33 +40,56 @@
 //! # Ok::<(), shroom_seg::SegError>(())
 //! ```
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(
+    not(feature = "std"),
+    expect(dead_code, reason = "the codecs also have what only writers need")
+)]
+
+extern crate alloc;
 
 mod addr;
 mod blob;
+#[cfg(feature = "std")]
 mod blob_txn;
 mod chain;
 mod cursor;
 mod error;
+#[cfg(feature = "std")]
 mod free_index;
+#[cfg(feature = "std")]
 mod image;
+#[cfg(feature = "std")]
 mod index_page;
+#[cfg(feature = "std")]
 mod index_walk;
 mod layout;
 mod page;
+#[cfg(feature = "std")]
 mod places;
+#[cfg(feature = "std")]
 mod root;
+#[cfg(feature = "std")]
 mod run_writer;
+#[cfg(feature = "std")]
 mod salvage;
+#[cfg(feature = "std")]
 mod txn;
+#[cfg(feature = "std")]
 mod verify;
 
 pub use addr::SegmentAddr;
 pub use blob::{blob_pages, blob_read, blob_slice, blob_to_vec};
-pub use chain::{segment, segment_data, segment_data_of};
+pub use chain::{segment, segment_data, segment_data_of, segment_span};
 pub use cursor::{BlobChunks, BlobCursor};
 pub use error::{Fault, Result, SegError};
+#[cfg(feature = "std")]
 pub use image::{SegmentImage, WINDOW_PAGES};
+#[cfg(feature = "std")]
 pub use places::{BlobPlaces, blob_places};
+#[cfg(feature = "std")]
 pub use salvage::{LiveSegment, blob_extents, index_pages, live_segments};
+#[cfg(feature = "std")]
 pub use txn::SegmentTxn;
+#[cfg(feature = "std")]
 pub use verify::{Finding, References, SegReport, SegStats, stats, verify};

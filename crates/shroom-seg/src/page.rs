@@ -7,10 +7,9 @@
 //!
 //! Absent on purpose: knows no other page, no transaction, no heap but for [`check`]; `core` and `alloc` only.
 
-extern crate alloc;
-
 use alloc::vec::Vec;
 use core::mem::{offset_of, size_of};
+use core::ops::Range;
 
 use shroom_page::{LogicalPage, PAGE_HEADER_LEN, PageType};
 use zerocopy::little_endian::U16;
@@ -26,6 +25,8 @@ pub(crate) const FAR_LINK_LEN: usize = SegmentAddr::LEN;
 const NEXT_END: u16 = 0;
 const NEXT_FAR: u16 = 1;
 const LENGTH_FIELD: usize = 2;
+/// First byte of every storage page.
+pub(crate) const STORAGE: u8 = PageType::Storage as u8;
 
 /// The page header as storage pages use it (format §2.2).
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -215,13 +216,24 @@ pub(crate) fn segment(page: &[u8], offset: u16) -> Result<Segment<'_>, PageFault
 /// The data of the segment at `offset` of a storage page, its link unread; `None` when there is no segment.
 #[inline]
 pub(crate) fn data(page: &[u8], offset: u16) -> Option<&[u8]> {
+    let page_type = *page.first()?;
+    let length = u16::from_le_bytes(*page.get(usize::from(offset)..)?.first_chunk()?);
+    page.get(data_span(page_type, offset, length, page.len())?)
+}
+
+/// Where the data of the segment at `offset` lies whose length field is `length`; `None` when it cannot be one.
+#[inline]
+pub(crate) fn data_span(
+    page_type: u8,
+    offset: u16,
+    length: u16,
+    page_len: usize,
+) -> Option<Range<usize>> {
     let offset = usize::from(offset);
-    let storage = *page.first()? == PageType::Storage as u8 && offset >= PAGE_HEADER_LEN;
-    let [low, high] = *page.get(offset..)?.first_chunk::<2>()?;
-    let start = offset + 2;
-    let end = start + usize::from(u16::from_le_bytes([low, high]));
-    page.get(start..end)
-        .filter(|_| storage && end + 2 <= page.len())
+    let start = offset + LENGTH_FIELD;
+    let end = start + usize::from(length);
+    let sound = page_type == STORAGE && offset >= PAGE_HEADER_LEN && end + 2 <= page_len;
+    sound.then_some(start..end)
 }
 
 /// The page's counts and its largest free segment.

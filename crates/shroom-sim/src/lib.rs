@@ -10,6 +10,7 @@ pub mod exhaustive;
 pub mod forge;
 mod history;
 mod model;
+pub mod proof;
 mod random;
 mod reading;
 pub mod torture;

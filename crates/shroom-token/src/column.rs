@@ -6,6 +6,8 @@
 //!
 //! Absent on purpose: knows no base, and does not check that values ascend.
 
+use alloc::vec::Vec;
+
 /// Values that a search counts through around its guess: with uniform ids, a guess into `n` values is off by about
 /// `sqrt(n) / 2`, some 7 in a pack of 16-byte values and 10 in a directory leaf of 4 KiB.
 const WINDOW_LEN: usize = 32;

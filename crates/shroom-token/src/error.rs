@@ -7,7 +7,7 @@ use crate::node::NodeFlaw;
 use crate::{PackFlaw, TokenId};
 
 /// Result of a token-layer operation.
-pub type Result<T, E = TokenError> = std::result::Result<T, E>;
+pub type Result<T, E = TokenError> = core::result::Result<T, E>;
 
 /// An error of the token layer. Corruption and misuse are distinct; see [`TokenError::is_corruption`].
 #[derive(Debug, thiserror::Error)]
@@ -146,5 +146,18 @@ impl TokenError {
             Self::Page(PageError::Unallocated { .. }) => true,
             Self::Page(error) => error.is_corruption(),
         }
+    }
+}
+
+/// Checks that what a directory entry names starts with the entry's id, `key`.
+#[inline]
+pub(crate) fn check_key(child: LogicalPage, key: Option<u64>, got: u64) -> Result<()> {
+    match key {
+        Some(expected) if expected != got => Err(TokenError::RoutingKey {
+            child,
+            expected: TokenId(expected),
+            got: TokenId(got),
+        }),
+        _ => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! The token's number: a newtype, so that ids are not mixed up with lengths and positions.
 
-use std::fmt;
+use core::fmt;
 
 /// A token's id: any `u64`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

@@ -43,41 +43,75 @@
 //! # Ok::<(), shroom_token::TokenError>(())
 //! ```
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(
+    not(feature = "std"),
+    expect(dead_code, reason = "the codecs also have what only writers need")
+)]
 
+extern crate alloc;
+
+#[cfg(feature = "std")]
 mod bulk;
+#[cfg(feature = "std")]
 mod canonical;
 mod column;
+#[cfg(feature = "std")]
 mod diff;
+#[cfg(feature = "std")]
 mod edge;
+#[cfg(feature = "std")]
 mod edit;
 mod error;
 mod id;
+#[cfg(feature = "std")]
 mod info;
+#[cfg(feature = "std")]
 mod lookup;
+#[cfg(feature = "std")]
 mod lookup_cache;
+#[cfg(feature = "std")]
 mod merge;
 mod node;
 mod pack;
+mod proof;
+#[cfg(feature = "std")]
 mod range;
 mod root;
+#[cfg(feature = "std")]
 mod salvage;
+#[cfg(feature = "std")]
 mod stats;
+#[cfg(feature = "std")]
 mod verify;
 
+#[cfg(feature = "std")]
 pub use bulk::bulk_append;
+#[cfg(feature = "std")]
 pub use canonical::CanonicalImage;
+#[cfg(feature = "std")]
 pub use diff::{Changes, Compared, changes};
+#[cfg(feature = "std")]
 pub use edit::{Bytes, Edit};
 pub use error::{Result, TokenError};
 pub use id::TokenId;
+#[cfg(feature = "std")]
 pub use info::{TokenInfo, info};
+#[cfg(feature = "std")]
 pub use lookup::{get, get_cached};
+#[cfg(feature = "std")]
 pub use lookup_cache::LookupCache;
+#[cfg(feature = "std")]
 pub use merge::merge;
 pub use node::NodeFlaw;
 pub use pack::{Pack, PackFlaw, Stored, inline_len_max};
+pub use proof::{Proof, ProofError};
+#[cfg(feature = "std")]
 pub use range::{Range, range};
 pub use root::TokenRoot;
+#[cfg(feature = "std")]
 pub use salvage::{Span, Survivors, survivors};
+#[cfg(feature = "std")]
 pub use stats::directory_pages;
+#[cfg(feature = "std")]
 pub use verify::{TokenReport, verify};

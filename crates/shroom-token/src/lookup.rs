@@ -8,6 +8,7 @@
 use shroom_page::{LogicalPage, PageRead};
 use shroom_seg::{SegmentAddr, segment_data, segment_data_of};
 
+use crate::error::check_key;
 use crate::lookup_cache::{Below, CachedNode, LookupCache, PackCell};
 use crate::node::Node;
 use crate::pack::Missing;
@@ -235,18 +236,6 @@ pub(crate) fn open_pack<R: PageRead>(
     let pack = Pack::parse(data).map_err(pack_error(addr))?;
     check_key(addr.page, key, pack.first_id().0)?;
     Ok((pack, data))
-}
-
-#[inline]
-fn check_key(child: LogicalPage, key: Option<u64>, got: u64) -> Result<()> {
-    match key {
-        Some(expected) if expected != got => Err(TokenError::RoutingKey {
-            child,
-            expected: TokenId(expected),
-            got: TokenId(got),
-        }),
-        _ => Ok(()),
-    }
 }
 
 /// Says where a flawed pack is.

@@ -7,6 +7,8 @@
 //!
 //! Absent on purpose: reads no page itself, and does not balance; `merge` does.
 
+use alloc::vec::Vec;
+
 use shroom_page::{LogicalPage, PAGE_HEADER_LEN, PageType};
 use shroom_seg::SegmentAddr;
 use zerocopy::little_endian::{U16, U32, U64};
@@ -14,6 +16,9 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::TokenId;
 use crate::column::{Column, width_of, write_column};
+
+mod partial;
+pub(crate) use partial::PartialNode;
 
 /// Bytes before the columns.
 pub(crate) const NODE_HEADER_LEN: usize = PAGE_HEADER_LEN + 14;
@@ -110,6 +115,14 @@ impl NodeHeader {
         sound.then(|| usize::from(self.used.get()) * width)
     }
 
+    /// Where the columns of ids, pages and offsets begin, from the end of the header on.
+    #[inline]
+    fn columns_at(&self) -> [usize; 3] {
+        let used = usize::from(self.used.get());
+        let [id_width, page_width, _] = self.widths.map(usize::from);
+        [0, used * id_width, used * (id_width + page_width)]
+    }
+
     /// The least id, page and offset.
     #[inline]
     fn base(&self) -> Entry {
@@ -147,8 +160,7 @@ impl<'a> Node<'a> {
             return None;
         }
         let [id_width, page_width, offset_width] = header.widths.map(usize::from);
-        let pages_at = used * id_width;
-        let offsets_at = pages_at + used * page_width;
+        let [_, pages_at, offsets_at] = header.columns_at();
         Some(Self {
             header,
             ids: Column::new(body, used, id_width),

@@ -10,16 +10,21 @@
 mod encode;
 mod flaw;
 mod layout;
+mod partial;
 mod point;
 
 use shroom_page::LogicalPage;
 use shroom_seg::SegmentAddr;
 use zerocopy::FromBytes;
 
-pub(crate) use self::encode::{PackShape, StoredToken, encode};
+pub(crate) use self::encode::PackShape;
+#[cfg(feature = "std")]
+pub(crate) use self::encode::{StoredToken, encode};
 pub use self::flaw::PackFlaw;
 pub(crate) use self::layout::PackHead;
 use self::layout::{Layout, PackHeader, header_flaw};
+pub(crate) use self::partial::{Found, PartialPack};
+#[cfg(feature = "std")]
 pub(crate) use self::point::Missing;
 use crate::TokenId;
 use crate::column::Column;

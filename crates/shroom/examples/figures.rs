@@ -615,11 +615,68 @@ fn roots(dir: &Path) -> Outcome {
     Ok(())
 }
 
+/// Proofs of tokens that are there and of ids that are not: bytes, time to make one (which verifies it once), time to verify.
+fn proofs(dir: &Path) -> Outcome {
+    const PROOFS: usize = 10_000;
+    let mut random_ids = random_ids();
+    random_ids.sort_unstable();
+    let dense_ids: Vec<u64> = (0..TOKENS).collect();
+    type Length = fn(&mut Random) -> usize;
+    let lengths: [(&str, Length); 2] = [("16", |_| 16), ("8 to 512", Random::length)];
+    for (ids_name, ids) in [("dense", &dense_ids), ("random", &random_ids)] {
+        for (name, length) in lengths {
+            let path = dir.join(format!("proofs-{ids_name}-{}.shroom", name.len()));
+            let db = Db::create(&path)?;
+            let mut random = Random(17);
+            db.bulk_load(ids.iter().map(|id| {
+                let (len, mut value) = (length(&mut random), Vec::new());
+                random.fill(&mut value, len);
+                (*id, value)
+            }))?;
+            let root = db.page_root();
+            for present in [true, false] {
+                let mut probe = || {
+                    let id = ids[random.below(TOKENS) as usize];
+                    match present {
+                        true => id,
+                        false => id ^ random.next() >> 40 ^ 1 << 50,
+                    }
+                };
+                let probes: Vec<u64> = (0..PROOFS).map(|_| probe()).collect();
+                let start = Instant::now();
+                let proofs: Vec<_> = probes
+                    .iter()
+                    .map(|id| db.prove(*id))
+                    .collect::<Result<_, _>>()?;
+                let proving = start.elapsed();
+                let start = Instant::now();
+                for (id, proof) in probes.iter().zip(&proofs) {
+                    assert_eq!(proof.verify(root.as_bytes(), *id)?.is_some(), present);
+                }
+                let verifying = start.elapsed();
+                let mut bytes: Vec<_> = proofs.iter().map(|proof| proof.as_bytes().len()).collect();
+                bytes.sort_unstable();
+                println!(
+                    "proofs, {TOKENS} tokens of {name} bytes, {ids_name} ids, {}: {} bytes (mean; {} to {}), made in {:.1} us, verified in {:.1} us",
+                    if present { "present" } else { "absent" },
+                    bytes.iter().sum::<usize>() / PROOFS,
+                    bytes[0],
+                    bytes[PROOFS - 1],
+                    proving.as_secs_f64() * 1e6 / PROOFS as f64,
+                    verifying.as_secs_f64() * 1e6 / PROOFS as f64,
+                );
+            }
+            db.close()?;
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Outcome {
     let dir = tempfile::tempdir_in(std::env::var_os("SHROOM_DIR").unwrap_or_else(|| ".".into()))?;
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     type Part = (&'static str, fn(&Path) -> Outcome);
-    let parts: [Part; 11] = [
+    let parts: [Part; 12] = [
         ("sizes", sizes),
         ("churn", churn),
         ("gets", gets),
@@ -631,6 +688,7 @@ fn main() -> Outcome {
         ("deltas", deltas),
         ("compact", compact),
         ("roots", roots),
+        ("proofs", proofs),
     ];
     for (name, part) in parts {
         if wanted.is_empty() || wanted.iter().any(|want| want == name) {

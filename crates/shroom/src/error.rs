@@ -82,6 +82,12 @@ pub enum Error {
         /// What was expected and what was found.
         detail: String,
     },
+    /// What is to be proven was written since the last checkpoint, and no page root stands for it yet.
+    #[error("token {id} was written since the last checkpoint, and is only in the journal")]
+    OnlyInJournal {
+        /// The token.
+        id: u64,
+    },
     /// The background checkpoint failed; reading goes on, and a write tries it again where that can help.
     #[error("the checkpoint failed: {0}")]
     Checkpoint(Arc<Error>),

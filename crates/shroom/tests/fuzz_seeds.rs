@@ -10,10 +10,19 @@ mod open_image;
 mod ops_model;
 #[path = "../../../fuzz/checks/page_map.rs"]
 mod page_map;
+#[path = "../../../fuzz/checks/proof.rs"]
+mod proof;
 #[path = "../../../fuzz/checks/seeds.rs"]
 mod seeds;
 
-seeds::replay_tests!(delta, open_image, journal_replay, ops_model, page_map);
+seeds::replay_tests!(
+    delta,
+    open_image,
+    journal_replay,
+    ops_model,
+    page_map,
+    proof
+);
 
 /// Most changes to a delta are found by chance.
 #[test]

@@ -66,3 +66,38 @@ fn the_golden_file_is_still_read() {
     assert_eq!(db.tag(), 2026);
     assert!(db.verify().unwrap().is_sound());
 }
+
+/// The encoding of proofs is a contract as well: each is the only one of what it says.
+#[test]
+fn the_golden_file_is_still_proven_with_the_same_bytes() {
+    let db = Db::open_read_only(GOLDEN).unwrap();
+    let root = db.page_root();
+    let vectors = [
+        (
+            7,
+            true,
+            2730,
+            "a3ddfde6f0e361ebaf0db831f884cf7ab2b895886804e03297301cc694d56139",
+        ),
+        (
+            60,
+            false,
+            2730,
+            "a3ddfde6f0e361ebaf0db831f884cf7ab2b895886804e03297301cc694d56139",
+        ),
+        (
+            1 << 43,
+            true,
+            8910,
+            "08d9c749e584354f05706c4d2efabc9692d2dccd99d9dd949dda8dda9b72bd09",
+        ),
+    ];
+    for (id, present, len, hash) in vectors {
+        let proof = db.prove(id).unwrap();
+        let bytes = proof.as_bytes();
+        let got = blake3::hash(bytes).to_hex();
+        assert_eq!((bytes.len(), got.as_str()), (len, hash), "{id}");
+        let value = proof.verify(root.as_bytes(), id).unwrap();
+        assert_eq!(value.is_some(), present);
+    }
+}

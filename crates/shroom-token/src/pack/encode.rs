@@ -4,6 +4,8 @@
 //!
 //! Absent on purpose: does not decide where to cut.
 
+use alloc::vec::Vec;
+
 use super::{KIND_BLOBS, KIND_UNIFORM, KIND_WIDE_ENDS, PACK_HEADER_LEN, PACK_TOKENS_MAX};
 use crate::column::{width_of, write_column};
 

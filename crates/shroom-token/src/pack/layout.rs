@@ -101,19 +101,23 @@ impl Layout {
 /// Says what is wrong with the header of a pack that does not parse, or with the lengths it comes to.
 #[cold]
 pub(super) fn header_flaw(data: &[u8]) -> PackFlaw {
-    let short = |expected| PackFlaw::Short {
-        expected,
-        got: data.len(),
+    let Ok((header, body)) = PackHeader::ref_from_prefix(data) else {
+        return PackFlaw::Short {
+            expected: PACK_HEADER_LEN,
+            got: data.len(),
+        };
     };
+    flaw_of(PackHead::read(header, body), data.len())
+}
+
+/// What is wrong with a pack of `data_len` bytes whose header says this.
+#[cold]
+pub(super) fn flaw_of(head: PackHead, data_len: usize) -> PackFlaw {
     let flaw = |field, expected, got: u8| PackFlaw::Header {
         field,
         expected,
         got: got.into(),
     };
-    let Ok((header, body)) = PackHeader::ref_from_prefix(data) else {
-        return short(PACK_HEADER_LEN);
-    };
-    let head = PackHead::read(header, body);
     if head.count == 0 {
         return PackFlaw::Empty;
     }
@@ -123,9 +127,13 @@ pub(super) fn header_flaw(data: &[u8]) -> PackFlaw {
     if !head.has_sound_kind() {
         return flaw("kind", 7, head.kind);
     }
-    let end = Layout::of(head).values_at + usize::from(head.count) * usize::from(head.length);
-    match body.len().checked_sub(end) {
+    let values_len = usize::from(head.count) * usize::from(head.length);
+    let end = PACK_HEADER_LEN + Layout::of(head).values_at + values_len;
+    match data_len.checked_sub(end) {
         Some(got) => PackFlaw::Slack { got },
-        None => short(PACK_HEADER_LEN + end),
+        None => PackFlaw::Short {
+            expected: end,
+            got: data_len,
+        },
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Absent on purpose: says nothing of what is wrong; a lookup in the pages does.
 
-use std::hint::black_box;
+use core::hint::black_box;
 
 use super::layout::{Layout, PackHead};
 use super::{KIND_BLOBS, PACK_HEADER_LEN, Stored, read_blob_reference};
