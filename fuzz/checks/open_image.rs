@@ -6,6 +6,7 @@
 //! * F3 A sound file takes a write and stays sound, unless its sequences are at their end.
 //! * F4 What is wrong with a file is said to be wrong with the file: neither misuse nor an I/O error.
 //! * F5 A sound file has a canonical image, which is sound, holds as many tokens, and has itself as its image.
+//! * F6 What named snapshots hold can be read, compared and restored, or is said to be damaged.
 //!
 //! Every page is kept by a hash, which random changes would break before anything else is reached. So an input is tried
 //! in three ways: as it is; with everything sealed again (`forge`), so that F1 to F4 hold for whatever the file says; and
@@ -56,6 +57,9 @@ fn exercise(image: &[u8], check: ReadCheck) {
             let tokens = read.expect("a sound file can be read");
             assert_eq!(db.len().expect("a sound file has a length"), tokens);
         }
+        let root = db.content_root().map_err(blames_the_file);
+        assert!(!sound || root.is_ok(), "{root:?}");
+        let _ = read_states(&db).map_err(blames_the_file);
         let hash = db.file_hash().map_err(blames_the_file);
         if sound {
             compact(&db, hash.expect("a sound file can be compacted"));
@@ -69,6 +73,9 @@ fn exercise(image: &[u8], check: ReadCheck) {
             written.expect("a sound file can be written");
             assert!(is_sound(&db), "{:?}", db.verify());
         }
+        // What a snapshot holds is only checked when it is read.
+        let turned = turn(&db).map_err(blames_the_file);
+        let sound = sound && turned.is_ok_and(|snapshots| snapshots == 0);
         let closed = db.close();
         assert!(!sound || closed.is_ok(), "{closed:?}");
     }
@@ -122,6 +129,37 @@ fn read_all(db: &Db, sound: bool) -> shroom::Result<u64> {
         assert!(forwards.is_sorted_by(|left, right| left < right));
     }
     Ok(forwards.len() as u64)
+}
+
+/// F6: everything in every named snapshot.
+fn read_states(db: &Db) -> shroom::Result<()> {
+    for saved in db.snapshots()? {
+        let snapshot = db.open_snapshot(&saved.name)?;
+        for item in snapshot.iter() {
+            item?;
+        }
+        assert_eq!(snapshot.len()?, saved.tokens);
+        db.snapshot_bytes(&saved.name)?;
+        snapshot
+            .diff(&db.snapshot())?
+            .try_for_each(|id| id.map(drop))?;
+    }
+    Ok(())
+}
+
+/// Saves the present state, turns to each named snapshot, and deletes them; how many others there were.
+fn turn(db: &Db) -> shroom::Result<usize> {
+    let names = db.snapshots()?.into_iter().map(|saved| saved.name);
+    let names: Vec<String> = names.collect();
+    match db.save_snapshot("turned") {
+        Err(shroom::Error::SnapshotExists { .. }) => {}
+        saved => saved?,
+    }
+    for name in &names {
+        db.restore(name)?;
+        db.delete_snapshot(name)?;
+    }
+    Ok(names.len())
 }
 
 /// Overwrites, appends to, deletes and adds tokens.

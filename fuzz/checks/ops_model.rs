@@ -4,17 +4,24 @@
 //! * O2 After a crash, with any part of what was not synced lost, torn or reordered, the content is the state after some
 //!   whole operation, not before the last one that was acknowledged as durable.
 //! * O3 `verify` finds nothing, after each opening and at the end.
-//! * O4 A snapshot shows what it showed, whatever happens after it.
+//! * O4 A snapshot shows what it showed, whatever happens after it. Named ones are part of the content of O1 and O2.
+//! * O5 A compacted file holds the present state, is sound, and has the same file hash.
 //!
 //! Shared by the fuzz target and by the test that replays its seeds.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use shroom::storage::MemoryStorage;
 use shroom::storage::faulty::{CrashPlan, FaultyStorage, Torn};
 use shroom::{Db, Options, Snapshot};
-use shroom_sim::{Change, Choices, History, Model, Op, assert_sound, fingerprint, perform};
+use shroom_sim::{
+    Change, Choices, History, Model, Op, assert_sound, content_root, fingerprint, perform,
+};
 
+/// A step from this number on is about named snapshots, the content root or the compacted file.
+const STATES: u8 = 232;
 /// Steps of a scenario, at most.
 const STEPS_MAX: usize = 150;
 /// Crashes of a scenario, at most: each costs a copy of the file and a look at everything.
@@ -77,7 +84,11 @@ impl World {
     }
 
     fn step(&mut self, choices: &mut Choices<'_>) {
-        match choices.byte() % 32 {
+        let byte = choices.byte();
+        if byte >= STATES {
+            return self.states(byte - STATES, choices);
+        }
+        match byte % 32 {
             0..9 => {
                 let op = Op::Put(self.id(choices), self.value(choices));
                 self.run(&op);
@@ -117,13 +128,54 @@ impl World {
         }
     }
 
+    /// Saves, restores and deletes named snapshots; compacts and compares.
+    fn states(&mut self, kind: u8, choices: &mut Choices<'_>) {
+        let number = choices.byte() % 3;
+        match kind {
+            0..7 => self.run(&Op::Save(number)),
+            7..11 => self.run(&Op::Restore(number)),
+            11..15 => self.run(&Op::Unsave(number)),
+            15 => self.run(&Op::PunchHoles),
+            16..18 => {
+                let root = self.db.content_root().expect("the content root");
+                assert_eq!(*root.as_bytes(), content_root(self.history.model()));
+            }
+            18..20 => self.compact(),
+            // As the file does, or from now on.
+            _ => {
+                let track = choices.byte().is_multiple_of(2);
+                self.options = self.options.clone().track_content_root(track);
+                self.reopen();
+            }
+        }
+    }
+
+    /// O5.
+    fn compact(&self) {
+        let storage = Arc::new(MemoryStorage::new());
+        let mut go_on = |_: &_| ControlFlow::Continue(());
+        let snapshot = self.db.snapshot();
+        snapshot
+            .compact_into_storage(&*storage, &mut go_on)
+            .expect("a sound database can be compacted");
+        let hash = self.db.file_hash().expect("and has a file hash");
+        let compacted = Options::new()
+            .read_only(true)
+            .open_storage(storage)
+            .expect("a compacted file can be opened");
+        assert_sound(&compacted);
+        assert_eq!(compacted.file_hash().expect("a file hash"), hash);
+        let found = fingerprint(&compacted).expect("a compacted file can be read");
+        assert_eq!(found, self.history.model().live().fingerprint());
+    }
+
     /// Does an operation, and compares the answer.
     fn run(&mut self, op: &Op) {
         let began = self.storage.events();
         let answer = perform(&self.db, op).unwrap_or_else(|error| panic!("{op:?}: {error}"));
         let expected = self.history.record(op, began);
         assert_eq!(answer, expected, "{op:?}");
-        if op.acknowledges() {
+        if op.acknowledges_by(expected) {
             self.history.acknowledge(self.storage.events());
         }
     }

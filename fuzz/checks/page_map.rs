@@ -2,11 +2,13 @@
 //!
 //! The input chooses a store and changes to it: fields of the superblock, entries of the root and of map pages (often to
 //! those of others: pages reached twice, circles), headers of map pages, bytes and whole runs of the free record, and
-//! where the journal's areas lie. All hashes are then made right, so that nothing but the checks of meaning is left.
+//! where the journal's areas lie; and of stores with named snapshots, the list of these and their frozen superblocks. All
+//! hashes are then made right, so that nothing but the checks of meaning is left.
 //!
 //! * F1 Nothing panics, hangs, or takes memory without bound, and what is wrong is said to be the file's fault.
 //! * F2 A store that `verify` finds sound can be read in full, and written: pages that were not touched keep their content
-//!   over commits, a vacuum and a reopen, and `verify` (which counts each physical page once) finds it sound after each.
+//!   over commits, a vacuum and a reopen, and `verify` (which counts each physical page once) finds it sound after each. Its
+//!   named snapshots can be read, compared, deleted and restored.
 //!
 //! Shared by the fuzz target and by the test that replays its seeds.
 
@@ -15,27 +17,36 @@ use std::sync::{Arc, LazyLock};
 
 use shroom_page::storage::MemoryStorage;
 use shroom_page::{
-    LogicalPage, PageError, PageRead, PageSize, PageStore, ReadCheck, Roots, StoreOptions,
+    LogicalPage, PageError, PageRead, PageSize, PageStore, ReadCheck, Roots, Snapshot,
+    StoreOptions, diff_pages,
 };
 use shroom_sim::Choices;
 use shroom_sim::forge::{Image, SUPERBLOCK_HEADER_LEN, field};
 
 /// Page size in bytes and logical pages of the stores that are changed: maps of 2, 1, 0, 1 and 0 levels.
 const STORES: [(u32, u32); 5] = [(512, 200), (512, 60), (512, 3), (1024, 120), (4096, 20)];
+/// The same with named snapshots.
+const NAMED_STORES: [(u32, u32); 3] = [(512, 200), (512, 3), (1024, 120)];
+/// A first byte from this on chooses one of those.
+const NAMED: u8 = 240;
 /// Changes to a store, at most.
 const CHANGES_MAX: usize = 40;
 /// Logical pages read one by one, at most: a forged superblock may claim four thousand million.
 const PAGES_MAX: u32 = 2_000;
 
 static IMAGES: LazyLock<[Image; 5]> =
-    LazyLock::new(|| STORES.map(|(size, pages)| sample(size, pages)));
+    LazyLock::new(|| STORES.map(|(size, pages)| sample(size, pages, false)));
+static NAMED_IMAGES: LazyLock<[Image; 3]> =
+    LazyLock::new(|| NAMED_STORES.map(|(size, pages)| sample(size, pages, true)));
 
 /// Tries an input.
 pub(crate) fn examine(input: &[u8]) {
     let mut choices = Choices::new(input);
-    let mut image = choices
-        .one_of(&[0, 1, 2, 3, 4].map(|index| &IMAGES[index]))
-        .clone();
+    let mut image = match choices.byte() {
+        byte @ NAMED.. => &NAMED_IMAGES[usize::from(byte - NAMED) % NAMED_STORES.len()],
+        byte => &IMAGES[usize::from(byte) % STORES.len()],
+    }
+    .clone();
     for _ in 0..CHANGES_MAX {
         if choices.is_empty() {
             break;
@@ -51,8 +62,9 @@ pub(crate) fn examine(input: &[u8]) {
     }
 }
 
-/// A store with a map of some levels, holes, a journal with live frames, and a free record in pages or inline.
-fn sample(page_size: u32, pages: u32) -> Image {
+/// A store with a map of some levels, holes, a journal with live frames, and a free record in pages or inline; with two
+/// named snapshots or none.
+fn sample(page_size: u32, pages: u32, named: bool) -> Image {
     let memory = MemoryStorage::new();
     let page_size = PageSize::new(page_size).expect("a page size");
     let store = PageStore::create(Arc::new(memory.clone()), page_size).expect("create");
@@ -63,10 +75,16 @@ fn sample(page_size: u32, pages: u32) -> Image {
     }
     txn.set_journal_area(0, 4);
     txn.set_journal_area(1, 5);
+    if named {
+        txn.save_snapshot("one").expect("save");
+    }
     txn.commit(Roots::default()).expect("commit");
     let mut txn = store.begin().expect("begin");
     for number in (1..pages).filter(|number| number % 3 == 0) {
         txn.free(LogicalPage(number)).expect("free");
+    }
+    if named {
+        txn.save_snapshot("two").expect("save");
     }
     txn.commit(Roots::default()).expect("commit");
     for _ in 0..2 {
@@ -77,6 +95,12 @@ fn sample(page_size: u32, pages: u32) -> Image {
         }
         let mark = store.journal_mark();
         store.journal_sync(mark.sequence).expect("sync");
+    }
+    if named {
+        // The present state has a page that no snapshot has.
+        let mut txn = store.begin().expect("begin");
+        txn.page_mut(LogicalPage(1)).expect("a page").fill(77);
+        txn.commit(Roots::default()).expect("commit");
     }
     drop(store);
     let mut image = Image::new(memory.to_bytes()).expect("an image");
@@ -90,7 +114,11 @@ fn sample(page_size: u32, pages: u32) -> Image {
 /// Changes one thing.
 fn change(image: &mut Image, choices: &mut Choices<'_>) {
     let maps = image.map_pages();
-    match choices.byte() % 10 {
+    let kind = choices.byte();
+    if kind >= NAMED {
+        return change_named(image, choices);
+    }
+    match kind % 10 {
         0 => {
             let fields = [
                 field::LOGICAL_PAGES,
@@ -146,6 +174,39 @@ fn change(image: &mut Image, choices: &mut Choices<'_>) {
             set_shape(image, pages);
         }
     }
+}
+
+/// A byte of the list of named snapshots changes, or where one of them lies, or a field of its superblock.
+fn change_named(image: &mut Image, choices: &mut Choices<'_>) {
+    let (entries, frozen) = (image.named_entries(), image.frozen_superblocks());
+    if entries.is_empty() || frozen.is_empty() {
+        return;
+    }
+    let entry = entries[choices.index(entries.len())].clone();
+    let superblock = choices.one_of(&frozen);
+    let at = match choices.byte() % 4 {
+        0 => {
+            image.set(entry.start + choices.index(entry.len()), &[choices.byte()]);
+            return;
+        }
+        1 => entry.end - 36,
+        2 => superblock + SUPERBLOCK_HEADER_LEN + choices.index(6) * 4,
+        _ => {
+            let fields = [
+                field::MAP_HEIGHT,
+                field::SEQUENCE,
+                field::LOGICAL_PAGES,
+                field::PHYSICAL_PAGES,
+                field::ROOT_ENTRIES,
+                field::FREE_BYTES,
+                field::JOURNAL[0],
+                field::DRAINED,
+            ];
+            superblock + choices.one_of(&fields)
+        }
+    };
+    let value = number(image, choices, image.u32(at));
+    image.set(at, &value.to_le_bytes());
 }
 
 /// An entry of a map page becomes a number, or that of another map entry: then a page is reached twice, or in a circle.
@@ -239,12 +300,14 @@ fn exercise(bytes: &[u8], check: ReadCheck, endless: bool) {
     };
     if let Some(store) = open(StoreOptions::new().read_only(true)) {
         read_all(&store, false);
+        read_named(&store, false);
     }
     let Some(store) = open(StoreOptions::new()) else {
         return;
     };
     let sound = is_sound(&store);
     let mut content = read_all(&store, sound);
+    let mut named = read_named(&store, sound);
     let sound = sound && endless;
     let frames = store.take_recovered();
     assert!(
@@ -258,6 +321,8 @@ fn exercise(bytes: &[u8], check: ReadCheck, endless: bool) {
             let vacuumed = store.vacuum(&mut drop);
             assert!(!sound || vacuumed.is_ok(), "{vacuumed:?}");
         }
+        let changed = change_snapshots(&store, round, &mut content, &mut named);
+        assert!(!sound || changed.is_ok(), "{changed:?}");
         let stays_sound = is_sound(&store);
         assert!(!sound || stays_sound, "{:?}", store.verify());
     }
@@ -271,6 +336,10 @@ fn exercise(bytes: &[u8], check: ReadCheck, endless: bool) {
         assert!(
             read_all(&store, true) == content,
             "a page changed by itself"
+        );
+        assert!(
+            read_named(&store, true) == named,
+            "a page of a snapshot changed"
         );
     }
 }
@@ -290,9 +359,73 @@ fn is_sound(store: &PageStore) -> bool {
     })
 }
 
+/// Content of pages by their numbers.
+type Content = BTreeMap<u32, Vec<u8>>;
+
+/// The content of all named snapshots, each compared with the present state.
+fn read_named(store: &PageStore, sound: bool) -> BTreeMap<String, Content> {
+    let mut named = BTreeMap::new();
+    let names = store.snapshot_names().map_err(blames_the_file);
+    assert!(!sound || names.is_ok(), "{names:?}");
+    for name in names.unwrap_or_default() {
+        let pages = store.snapshot_pages(&name).map_err(blames_the_file);
+        let opened = store.open_snapshot(&name).map_err(blames_the_file);
+        assert!(!sound || (pages.is_ok() && opened.is_ok()), "{pages:?}");
+        let Ok(snapshot) = opened else { continue };
+        let present = store.snapshot();
+        let compared = diff_pages(&present, &snapshot)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(blames_the_file);
+        assert!(!sound || compared.is_ok(), "{compared:?}");
+        named.insert(name, read_state(&snapshot, sound));
+    }
+    named
+}
+
+/// Saves the present state, deletes a snapshot, restores another; keeps what is expected in step.
+fn change_snapshots(
+    store: &PageStore,
+    round: u32,
+    content: &mut Content,
+    named: &mut BTreeMap<String, Content>,
+) -> shroom_page::Result<()> {
+    let names = store.snapshot_names()?;
+    let roots = *store.snapshot().roots();
+    match (round, names.first(), names.last()) {
+        (0, _, Some(last)) => {
+            store.restore_snapshot(last, store.journal_mark().skip_one())?;
+            *content = named.get(last).cloned().unwrap_or_default();
+        }
+        (1, Some(first), _) => {
+            let mut txn = store.begin()?;
+            txn.delete_snapshot(first)?;
+            txn.commit(roots)?;
+            named.remove(first);
+        }
+        (2, ..) if !names.iter().any(|name| name == "saved") => {
+            let mut txn = store.begin()?;
+            txn.save_snapshot("saved")?;
+            txn.commit(roots)?;
+            named.insert("saved".into(), content.clone());
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// The pages' content, each read in every way; of a store that is not sound, what can be read.
-fn read_all(store: &PageStore, sound: bool) -> BTreeMap<u32, Vec<u8>> {
+fn read_all(store: &PageStore, sound: bool) -> Content {
     let snapshot = store.snapshot();
+    let content = read_state(&snapshot, sound);
+    let stats = store.stats(true).map_err(blames_the_file);
+    if sound && snapshot.logical_pages() <= PAGES_MAX {
+        let stats = stats.expect("a sound store can be counted");
+        assert_eq!(stats.logical_pages, content.len() as u64);
+    }
+    content
+}
+
+fn read_state(snapshot: &Snapshot, sound: bool) -> Content {
     let mut content = BTreeMap::new();
     for number in 1..snapshot.logical_pages().min(PAGES_MAX) {
         let page = LogicalPage(number);
@@ -311,20 +444,11 @@ fn read_all(store: &PageStore, sound: bool) -> BTreeMap<u32, Vec<u8>> {
     for number in [0, snapshot.logical_pages() - 1, u32::MAX] {
         let _ = snapshot.page(LogicalPage(number)).map_err(blames_the_file);
     }
-    let stats = store.stats(true).map_err(blames_the_file);
-    if sound && snapshot.logical_pages() <= PAGES_MAX {
-        let stats = stats.expect("a sound store can be counted");
-        assert_eq!(stats.logical_pages, content.len() as u64);
-    }
     content
 }
 
 /// Allocates, writes, changes and frees pages, and commits; keeps `content` in step.
-fn change_pages(
-    store: &PageStore,
-    round: u32,
-    content: &mut BTreeMap<u32, Vec<u8>>,
-) -> shroom_page::Result<()> {
+fn change_pages(store: &PageStore, round: u32, content: &mut Content) -> shroom_page::Result<()> {
     let page_len = store.page_size().bytes();
     let mut after = content.clone();
     let mut txn = store.begin()?;

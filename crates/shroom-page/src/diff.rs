@@ -91,7 +91,9 @@ impl PageDifferences<'_> {
         // A map that is lower than this level has no page here, and may have some below.
         let spans = |state: &Base| level > state.shape.height && covers(state, level, index);
         let hidden = spans(self.before) || spans(self.after);
-        if before == after && !hidden {
+        // A damaged map may give an absent entry a hash.
+        let same = before == after || (before.is_absent() && after.is_absent());
+        if same && !hidden {
             return Ok(None);
         }
         if level > 0 {
@@ -102,7 +104,7 @@ impl PageDifferences<'_> {
             });
             self.stack.extend(children);
         }
-        if before == after {
+        if same {
             return Ok(None);
         }
         let present = [before, after]

@@ -537,7 +537,7 @@ fn operate(db: &Db, storage: &FaultyStorage, history: &mut History, op: &Op) -> 
     if answer != expected {
         return Err(format!("{op:?} answered {answer:?}, expected {expected:?}"));
     }
-    if op.acknowledges() {
+    if op.acknowledges_by(expected) {
         history.acknowledge(storage.events());
     }
     Ok(())

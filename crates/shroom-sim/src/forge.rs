@@ -9,6 +9,7 @@
 //! Offsets are those of `docs/format.md`. Absent on purpose: uses none of the engine's own code, which it is to test.
 
 pub mod delta;
+mod named;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -177,6 +178,42 @@ impl Image {
         self.bytes.copy_within(from..from + len, to);
     }
 
+    /// Where the superblocks of named snapshots are, by the free record of the newest slot: offsets in the file.
+    pub fn frozen_superblocks(&self) -> Vec<usize> {
+        let record = self.record(self.slot_start(self.newest_slot()));
+        let entries = named::entries(&self.bytes, record);
+        let starts = entries.iter().map(|entry| self.page_start(entry.page));
+        starts.flatten().collect()
+    }
+
+    /// Where the entries of named snapshots are in the free record of the newest slot, in bytes from the start of the file.
+    pub fn named_entries(&self) -> Vec<std::ops::Range<usize>> {
+        let record = self.record(self.slot_start(self.newest_slot()));
+        let entries = named::entries(&self.bytes, record);
+        entries.into_iter().map(|entry| entry.range).collect()
+    }
+
+    /// Offset of a page that a frozen superblock may be in; `None` when it is not in the file.
+    fn page_start(&self, page: u32) -> Option<usize> {
+        let page = page as usize;
+        (page >= 2 && page < self.pages()).then(|| page * self.page_len)
+    }
+
+    /// The bytes of a superblock's free record; empty when they are not in the file.
+    fn record(&self, start: usize) -> std::ops::Range<usize> {
+        let first = self.u32(start + field::FREE_FIRST) as usize;
+        let len = self.u32(start + field::FREE_BYTES) as usize;
+        let (at, limit) = match first {
+            0 => (
+                start + SUPERBLOCK_HEADER_LEN + self.root_entries(start) * ENTRY_LEN,
+                start + self.slot_len(),
+            ),
+            _ => (first.saturating_mul(self.page_len), self.bytes.len()),
+        };
+        let end = at.saturating_add(len);
+        if end <= limit { at..end } else { 0..0 }
+    }
+
     fn slot_start(&self, slot: usize) -> usize {
         slot * self.page_len
     }
@@ -185,14 +222,14 @@ impl Image {
         self.page_len.min(4096)
     }
 
-    /// Entries of a slot's root, as many as there is room for.
-    fn root_entries(&self, slot: usize) -> usize {
+    /// Entries of a superblock's root, as many as there is room for.
+    fn root_entries(&self, start: usize) -> usize {
         let room = (self.slot_len() - SUPERBLOCK_HEADER_LEN) / ENTRY_LEN;
-        (self.u32(self.slot_start(slot) + field::ROOT_ENTRIES) as usize).min(room)
+        (self.u32(start + field::ROOT_ENTRIES) as usize).min(room)
     }
 
-    fn map_height(&self, slot: usize) -> u8 {
-        self.bytes[self.slot_start(slot) + field::MAP_HEIGHT].min(HEIGHT_MAX)
+    fn map_height(&self, start: usize) -> u8 {
+        self.bytes[start + field::MAP_HEIGHT].min(HEIGHT_MAX)
     }
 
     /// Physical pages of the map as slot 0 reaches them, highest level first, each once.
@@ -241,19 +278,22 @@ impl Image {
     }
 
     /// Makes everything right that guards something else, in both slots, the newest last: frames' checksums and chains, the
-    /// hashes of pages, map pages and free records, and those of the superblocks.
+    /// hashes of pages, map pages and free records, those of named snapshots among them, and those of the superblocks.
     pub fn seal(&mut self) {
         let newest = self.newest_slot();
         for slot in [1 - newest, newest] {
             self.seal_journal(slot);
-            self.seal_pages(slot);
+            self.seal_state(self.slot_start(slot));
             self.seal_superblock(slot);
         }
     }
 
     /// Makes a superblock's own hash right.
     pub fn seal_superblock(&mut self, slot: usize) {
-        let start = self.slot_start(slot);
+        self.seal_superblock_at(self.slot_start(slot));
+    }
+
+    fn seal_superblock_at(&mut self, start: usize) {
         let bytes = &self.bytes[start..start + self.slot_len()];
         let mut hasher = blake3::Hasher::new();
         hasher.update(&bytes[..field::HASH]);
@@ -262,27 +302,39 @@ impl Image {
         self.set(start + field::HASH, hash.as_bytes());
     }
 
-    /// Makes the hashes right of all pages that a slot reaches, from the bottom up, and that of its free record.
-    fn seal_pages(&mut self, slot: usize) {
-        let start = self.slot_start(slot);
-        let entries = self.root_entries(slot);
+    /// Makes the hashes right of all pages that a slot's superblock and its named snapshots reach, from the bottom up, those of
+    /// the frozen superblocks, and that of its free record.
+    fn seal_state(&mut self, start: usize) {
         let mut hashes = vec![None; self.pages()];
+        let record = self.record(start);
+        for entry in named::entries(&self.bytes, record.clone()) {
+            let Some(frozen) = self.page_start(entry.page) else {
+                continue;
+            };
+            // A page of the map whose hash was taken may not change any more.
+            if hashes[entry.page as usize].is_none() {
+                self.seal_pages(frozen, &mut hashes);
+                self.seal_superblock_at(frozen);
+            }
+            let hash = self.hash_of_page(entry.page as usize);
+            self.set(entry.range.end - 32, &hash);
+        }
+        self.seal_pages(start, &mut hashes);
+        if self.u32(start + field::FREE_FIRST) != 0 && !record.is_empty() {
+            let hash = *blake3::hash(&self.bytes[record]).as_bytes();
+            self.set(start + field::FREE_HASH, &hash);
+        }
+    }
+
+    /// Makes the hashes right of all pages that a superblock reaches, from the bottom up.
+    fn seal_pages(&mut self, start: usize, hashes: &mut [Option<[u8; 32]>]) {
+        let entries = self.root_entries(start);
         for index in 0..entries {
             let tail = start + SUPERBLOCK_HEADER_LEN;
             let page = self.u32(tail + index * 4) as usize;
-            if let Some(hash) = self.sealed_page(page, self.map_height(slot), &mut hashes) {
+            if let Some(hash) = self.sealed_page(page, self.map_height(start), hashes) {
                 self.set(tail + entries * 4 + index * 32, &hash);
             }
-        }
-        let first = self.u32(start + field::FREE_FIRST) as usize;
-        let len = self.u32(start + field::FREE_BYTES) as usize;
-        let record = self
-            .bytes
-            .get(first.saturating_mul(self.page_len)..)
-            .and_then(|rest| rest.get(..len));
-        if let Some(record) = record.filter(|_| first != 0) {
-            let hash = *blake3::hash(record).as_bytes();
-            self.set(start + field::FREE_HASH, &hash);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which states a crash may leave, and the images that it may leave.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use shroom::Db;
@@ -67,17 +67,31 @@ impl History {
         model
     }
 
-    /// The states of a range, without repetitions.
+    /// The states that may be found in a damaged file that was in one of a range, without repetitions.
+    ///
+    /// That a snapshot was saved or deleted is in the superblock alone, and writes before or after it may be in the journal alone.
+    /// Damage that takes the newest of one without a sign need not take that of the other.
     pub fn models(&self, range: Range<usize>) -> Vec<Model> {
         let mut model = self.model_at(range.start);
-        let mut models = vec![model.clone()];
+        let mut live = vec![model.live()];
+        let mut named = vec![model.named.clone()];
         for number in range.skip(1) {
             model.apply(&self.ops[number - 1]);
             if self.states[number] != self.states[number - 1] {
-                models.push(model.clone());
+                if model.named != named[named.len() - 1] {
+                    named.push(model.named.clone());
+                }
+                live.push(model.live());
             }
         }
-        models
+        let with = |named: &BTreeMap<_, _>| {
+            let named = named.clone();
+            live.iter().map(move |live| Model {
+                named: named.clone(),
+                ..live.clone()
+            })
+        };
+        named.iter().flat_map(with).collect()
     }
 
     /// The newest of the states that a crash after `events` events may leave and that has this fingerprint.
@@ -103,8 +117,8 @@ impl History {
     pub fn run(&mut self, db: &Db, storage: &FaultyStorage, op: &Op) {
         let began = storage.events();
         run(db, op).unwrap_or_else(|error| panic!("{op:?}: {error}"));
-        self.record(op, began);
-        if op.acknowledges() {
+        let outcome = self.record(op, began);
+        if op.acknowledges_by(outcome) {
             self.acknowledge(storage.events());
         }
     }

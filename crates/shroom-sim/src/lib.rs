@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod choices;
+mod content;
 pub mod exhaustive;
 pub mod forge;
 mod history;
@@ -17,10 +18,11 @@ pub mod torture;
 mod workload;
 
 pub use choices::Choices;
+pub use content::content_root;
 pub use history::{History, crash_images};
 pub use model::{
     Change, Model, Op, Outcome, assert_sound, findings, findings_after_crash, fingerprint,
-    is_blank, perform, run,
+    is_blank, perform, run, snapshot_name,
 };
 pub use random::Random;
 pub use reading::check_reader;

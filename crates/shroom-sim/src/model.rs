@@ -1,11 +1,13 @@
 //! What a database must hold, the operations on it, and comparisons.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::hash::{Hash, Hasher};
 use std::io::Write as _;
+use std::sync::Arc;
 
 use shroom::storage::Storage;
-use shroom::{Db, Finding, Result};
+use shroom::{Db, Error, Finding, Result, Snapshot};
 use shroom_page::{PageError, PageSize, PageStore};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -54,6 +56,19 @@ pub enum Op {
     Flush,
     /// Moves the journal into the pages.
     Checkpoint,
+    /// Saves the present state under a [name](snapshot_name).
+    Save(u8),
+    /// Makes a named snapshot the present state.
+    Restore(u8),
+    /// Deletes a named snapshot.
+    Unsave(u8),
+    /// Gives the blocks of free pages back.
+    PunchHoles,
+}
+
+/// Name of a snapshot that operations number.
+pub fn snapshot_name(number: u8) -> String {
+    format!("snapshot {number}")
 }
 
 impl Op {
@@ -61,8 +76,25 @@ impl Op {
     pub fn acknowledges(&self) -> bool {
         matches!(
             self,
-            Self::Batch(_, true) | Self::Bulk(_) | Self::Flush | Self::Checkpoint
+            Self::Batch(_, true)
+                | Self::Bulk(_)
+                | Self::Flush
+                | Self::Checkpoint
+                | Self::Save(_)
+                | Self::Restore(_)
+                | Self::Unsave(_)
         )
+    }
+
+    /// Whether everything is durable when the call has answered this.
+    pub fn acknowledges_by(&self, outcome: Outcome) -> bool {
+        self.acknowledges() && outcome != Outcome::Refused
+    }
+
+    /// Whether everything is in the pages, and durable, when the call has answered this.
+    pub fn checkpoints_by(&self, outcome: Outcome) -> bool {
+        let moves = matches!(self, Self::Checkpoint | Self::Save(_) | Self::Restore(_));
+        moves && outcome != Outcome::Refused
     }
 }
 
@@ -79,6 +111,8 @@ pub enum Outcome {
     Id(Option<u64>),
     /// Number of tokens loaded.
     Loaded(u64),
+    /// That the name is taken, or that no snapshot has it; nothing was done.
+    Refused,
 }
 
 /// What the database must hold.
@@ -88,6 +122,8 @@ pub struct Model {
     pub tokens: BTreeMap<u64, Vec<u8>>,
     /// The application's tag.
     pub tag: u64,
+    /// What the named snapshots hold; these have none themselves.
+    pub named: BTreeMap<String, Arc<Model>>,
 }
 
 impl Model {
@@ -151,9 +187,38 @@ impl Model {
                     value.truncate((place % (value.len() as u64 + 1)) as usize);
                 }
             }
-            Op::Flush | Op::Checkpoint => {}
+            Op::Save(number) => return self.save(snapshot_name(*number)),
+            Op::Restore(number) => {
+                let Some(saved) = self.named.get(&snapshot_name(*number)) else {
+                    return Outcome::Refused;
+                };
+                (self.tokens, self.tag) = (saved.tokens.clone(), saved.tag);
+            }
+            Op::Unsave(number) => match self.named.remove(&snapshot_name(*number)) {
+                Some(_) => {}
+                None => return Outcome::Refused,
+            },
+            Op::Flush | Op::Checkpoint | Op::PunchHoles => {}
         }
         Outcome::Done
+    }
+
+    fn save(&mut self, name: String) -> Outcome {
+        let saved = Arc::new(self.live());
+        match self.named.entry(name) {
+            Entry::Occupied(_) => return Outcome::Refused,
+            Entry::Vacant(free) => _ = free.insert(saved),
+        }
+        Outcome::Done
+    }
+
+    /// The present state without the named snapshots.
+    pub fn live(&self) -> Self {
+        Self {
+            tokens: self.tokens.clone(),
+            tag: self.tag,
+            named: BTreeMap::new(),
+        }
     }
 
     /// Sum of the values' lengths, in bytes.
@@ -164,35 +229,71 @@ impl Model {
     /// A hash of everything.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = Xxh3::new();
-        for (id, bytes) in &self.tokens {
-            (id, &bytes[..]).hash(&mut hasher);
+        self.hash_live(&mut hasher);
+        for (name, saved) in &self.named {
+            name.hash(&mut hasher);
+            saved.hash_live(&mut hasher);
         }
-        self.tag.hash(&mut hasher);
         hasher.finish()
     }
 
+    fn hash_live(&self, hasher: &mut Xxh3) {
+        for (id, bytes) in &self.tokens {
+            (id, &bytes[..]).hash(hasher);
+        }
+        self.tag.hash(hasher);
+    }
+
     /// Everything that a database holds.
+    ///
+    /// # Errors
+    /// Those of reading.
     pub fn read(db: &Db) -> Result<Self> {
-        let snapshot = db.snapshot();
+        let mut model = Self::read_snapshot(&db.snapshot())?;
+        for saved in db.snapshots()? {
+            let state = Self::read_snapshot(&db.open_snapshot(&saved.name)?)?;
+            model.named.insert(saved.name, Arc::new(state));
+        }
+        Ok(model)
+    }
+
+    /// Everything that a state holds.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn read_snapshot(snapshot: &Snapshot) -> Result<Self> {
         let tokens = snapshot
             .iter()
             .map(|token| token.map(|(id, bytes)| (id, bytes.to_vec())));
         Ok(Self {
             tokens: tokens.collect::<Result<_>>()?,
             tag: snapshot.tag(),
+            named: BTreeMap::new(),
         })
     }
 }
 
 /// As [`Model::fingerprint`], of what a database holds.
+///
+/// # Errors
+/// Those of reading.
 pub fn fingerprint(db: &Db) -> Result<u64> {
     let mut hasher = Xxh3::new();
-    for token in db.iter() {
-        let (id, bytes) = token?;
-        (&id, &bytes[..]).hash(&mut hasher);
+    hash_state(&db.snapshot(), &mut hasher)?;
+    for saved in db.snapshots()? {
+        saved.name.hash(&mut hasher);
+        hash_state(&db.open_snapshot(&saved.name)?, &mut hasher)?;
     }
-    db.tag().hash(&mut hasher);
     Ok(hasher.finish())
+}
+
+fn hash_state(snapshot: &Snapshot, hasher: &mut Xxh3) -> Result<()> {
+    for token in snapshot.iter() {
+        let (id, bytes) = token?;
+        (&id, &bytes[..]).hash(hasher);
+    }
+    snapshot.tag().hash(hasher);
+    Ok(())
 }
 
 /// Does what an operation says.
@@ -247,6 +348,10 @@ pub fn perform(db: &Db, op: &Op) -> Result<Outcome> {
         }
         Op::Flush => db.flush()?,
         Op::Checkpoint => db.checkpoint()?,
+        Op::Save(number) => return refusable(db.save_snapshot(&snapshot_name(*number))),
+        Op::Restore(number) => return refusable(db.restore(&snapshot_name(*number))),
+        Op::Unsave(number) => return refusable(db.delete_snapshot(&snapshot_name(*number))),
+        Op::PunchHoles => _ = db.punch_holes()?,
     }
     Ok(Outcome::Done)
 }
@@ -265,6 +370,15 @@ fn stream(db: &Db, id: u64, bytes: &[u8], append: bool) -> Result<u64> {
         }
     }
     writer.finish()
+}
+
+/// A name that is taken, or not there, is an answer.
+fn refusable(result: Result<()>) -> Result<Outcome> {
+    match result {
+        Ok(()) => Ok(Outcome::Done),
+        Err(Error::SnapshotExists { .. } | Error::NoSuchSnapshot { .. }) => Ok(Outcome::Refused),
+        Err(error) => Err(error),
+    }
 }
 
 /// What `verify` finds wrong.

@@ -82,6 +82,17 @@ impl Workload {
         }
     }
 
+    /// A random operation on named snapshots, of which there are few, or on the file's free pages.
+    pub fn snapshot_op(&self, random: &mut Random) -> Op {
+        let number = random.below(4) as u8;
+        match random.below(12) {
+            0..5 => Op::Save(number),
+            5..7 => Op::Restore(number),
+            7..11 => Op::Unsave(number),
+            _ => Op::PunchHoles,
+        }
+    }
+
     fn changes(&self, random: &mut Random) -> Vec<Change> {
         (0..random.below(10)).map(|_| self.change(random)).collect()
     }

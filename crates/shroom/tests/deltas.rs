@@ -18,14 +18,7 @@ fn options(page_size: u32) -> Options {
 }
 
 fn read(snapshot: &Snapshot) -> Model {
-    let tokens = snapshot.iter().map(|token| {
-        let (id, bytes) = token.unwrap();
-        (id, bytes.to_vec())
-    });
-    Model {
-        tokens: tokens.collect(),
-        tag: snapshot.tag(),
-    }
+    Model::read_snapshot(snapshot).unwrap()
 }
 
 fn export(db: &Db, from: Option<&str>, to: &str) -> Vec<u8> {

@@ -40,14 +40,7 @@ impl State {
 }
 
 fn read(snapshot: &Snapshot) -> Model {
-    let tokens = snapshot.iter().map(|token| {
-        let (id, bytes) = token.unwrap();
-        (id, bytes.to_vec())
-    });
-    Model {
-        tokens: tokens.collect(),
-        tag: snapshot.tag(),
-    }
+    Model::read_snapshot(snapshot).unwrap()
 }
 
 /// What differs, by the models.

@@ -15,7 +15,15 @@ use crate::Model;
 /// Whether an error says where the damage is; of a file that is no database, it is at its beginning.
 pub(super) fn names_a_place(error: &Error) -> bool {
     let text = error.to_string();
-    let words = ["page", "byte", "frame", "superblock", "segment", "token"];
+    let words = [
+        "page",
+        "byte",
+        "frame",
+        "superblock",
+        "segment",
+        "token",
+        "free record at",
+    ];
     error.kind() == ErrorKind::NotADatabase
         || words.iter().any(|word| text.contains(word))
             && text.bytes().any(|byte| byte.is_ascii_digit())
@@ -67,21 +75,55 @@ impl Candidates {
                 Err(error) => self.refuse(&error)?,
             }
         }
-        self.read_in_order(db.iter(), "a scan")?;
-        self.read_in_order(db.iter().rev(), "a scan backward")
+        self.read_in_order(db.iter(), "a scan", &|model| Some(model))?;
+        self.read_in_order(db.iter().rev(), "a scan backward", &|model| Some(model))?;
+        self.read_named(db)
     }
 
+    /// Reads all named snapshots.
+    fn read_named(&mut self, db: &Db) -> Result<(), Failure> {
+        let names = match db.snapshots() {
+            Ok(listed) => listed.into_iter().map(|saved| saved.name),
+            Err(error) => return self.refuse(&error),
+        };
+        let names: Vec<String> = names.collect();
+        self.retain(
+            |model| model.named.keys().eq(&names),
+            &format!("the names {names:?}"),
+        )?;
+        for name in names {
+            let saved = match db.open_snapshot(&name) {
+                Ok(saved) => saved,
+                Err(error) => {
+                    self.refuse(&error)?;
+                    continue;
+                }
+            };
+            let what = format!("snapshot {name:?}");
+            let tag = |model: &Model| model.named[&name].tag == saved.tag();
+            self.retain(tag, &format!("the tag of {what}"))?;
+            self.read_in_order(saved.iter(), &what, &|model| {
+                model.named.get(&name).map(|saved| &**saved)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Reads tokens in order, which must be those of a part of the model.
     fn read_in_order<'v>(
         &mut self,
         tokens: impl Iterator<Item = shroom::Result<(u64, shroom::Value<'v>)>>,
         what: &str,
+        part: &dyn for<'m> Fn(&'m Model) -> Option<&'m Model>,
     ) -> Result<(), Failure> {
         let mut count = 0;
         for token in tokens {
             match token {
                 Ok((id, bytes)) => {
-                    let agrees =
-                        |model: &Model| model.tokens.get(&id).is_some_and(|is| bytes == is[..]);
+                    let agrees = |model: &Model| {
+                        let expected = part(model).and_then(|model| model.tokens.get(&id));
+                        expected.is_some_and(|is| bytes == is[..])
+                    };
                     self.retain(agrees, &format!("token {id} in {what}"))?;
                 }
                 Err(error) => return self.refuse(&error),
@@ -89,7 +131,7 @@ impl Candidates {
             count += 1;
         }
         self.retain(
-            |model| model.tokens.len() == count,
+            |model| part(model).is_some_and(|model| model.tokens.len() == count),
             &format!("{count} tokens in {what}"),
         )
     }

@@ -108,7 +108,7 @@ impl Life {
             .find(storage.events(), found)
             .map_err(|message| Failure::new(FailureKind::WrongState, message))?;
         history.reopen(state);
-        Ok(Self {
+        let life = Self {
             db,
             plug,
             storage,
@@ -119,7 +119,9 @@ impl Life {
             faults_before,
             poisoned: false,
             damaged_at: None,
-        })
+        };
+        life.read(world, Read::Root)?;
+        Ok(life)
     }
 
     /// Does one step of the script, other than ending.
@@ -195,10 +197,10 @@ impl Life {
                     return Err(Failure::new(FailureKind::WrongAnswer, message));
                 }
                 let events = self.storage.events();
-                if op.acknowledges() {
+                if op.acknowledges_by(expected) {
                     self.history.acknowledge(events);
                 }
-                if matches!(op, Op::Checkpoint) {
+                if op.checkpoints_by(expected) {
                     self.history.checkpoint(events);
                 }
                 Ok(())
@@ -238,7 +240,8 @@ impl Life {
         }
         let mut after = self.history.model().clone();
         after.apply(op);
-        if matches!(op, Op::Batch(_, true)) && seen == after {
+        // A restore is done when what follows it fails: beginning to keep track of the content.
+        if matches!(op, Op::Batch(_, true) | Op::Restore(_)) && seen == after {
             self.history.record(op, began);
             return Ok(());
         }

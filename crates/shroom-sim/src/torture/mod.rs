@@ -18,6 +18,7 @@ mod plug;
 mod reads;
 mod script;
 mod shrink;
+mod states;
 mod tally;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use shroom::{Db, Error, Snapshot};
 
+use super::states;
 use crate::{Model, Random, Workload, findings_after_crash};
 
 /// One way of reading.
@@ -24,6 +25,16 @@ pub enum Read {
     Stats,
     /// `verify`.
     Verify,
+    /// The content root, beside one computed apart.
+    Root,
+    /// The list of named snapshots, and all of one of them.
+    Named(u64),
+    /// What differs between two states, named ones or the present one.
+    Diff(u64),
+    /// The compacted file, beside that of another history of the same content.
+    Compacted,
+    /// A delta between two named snapshots, applied to a copy of the first.
+    Delta(u64),
 }
 
 /// Why a read is not as it must be.
@@ -41,7 +52,11 @@ impl From<Error> for Wrong {
     }
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Result<(), Wrong> {
+pub(super) fn same<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    found: T,
+    expected: T,
+) -> Result<(), Wrong> {
     if found == expected {
         return Ok(());
     }
@@ -65,7 +80,7 @@ impl Read {
     /// A random one.
     pub fn random(workload: &Workload, random: &mut Random) -> Self {
         let [one, other] = [(); 2].map(|()| random.below(workload.ids + 3));
-        match random.below(12) {
+        match random.below(20) {
             0..5 => Self::Token(one),
             5..7 => Self::Counts,
             7..9 => Self::Range {
@@ -79,7 +94,12 @@ impl Read {
                 seed: random.next(),
             },
             10 => Self::Stats,
-            _ => Self::Verify,
+            11 => Self::Verify,
+            12 => Self::Root,
+            13..15 => Self::Named(random.next()),
+            15..17 => Self::Diff(random.next()),
+            17 => Self::Compacted,
+            _ => Self::Delta(random.next()),
         }
     }
 
@@ -110,10 +130,16 @@ impl Read {
                 let pages = stats.pages;
                 let data = pages.storage + pages.extent + pages.directory + pages.free_index;
                 let rest = pages.map + pages.journal + pages.free_record + pages.free + 2;
-                let bytes = (data + rest) * u64::from(stats.page_size);
-                same("sum of pages", bytes, stats.file_bytes)
+                let bytes = (data + rest + pages.snapshots) * u64::from(stats.page_size);
+                same("sum of pages", bytes, stats.file_bytes)?;
+                same("snapshots", stats.snapshots, model.named.len() as u64)
             }
             Self::Verify => same("findings", findings_after_crash(db)?, Vec::new()),
+            Self::Root => states::check_root(db, model),
+            Self::Named(seed) => states::check_named(db, model, seed),
+            Self::Diff(seed) => states::check_diff(db, model, seed),
+            Self::Compacted => states::check_compacted(db, model),
+            Self::Delta(seed) => states::check_delta(db, model, seed),
         }
     }
 }

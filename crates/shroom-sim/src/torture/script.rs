@@ -28,6 +28,8 @@ pub struct Opening {
     pub slice_bytes: Option<usize>,
     /// Whether it is opened for reading only first.
     pub read_only_first: bool,
+    /// Whether the file is to keep track of the content root from now on; `None`: as it does.
+    pub track: Option<bool>,
     /// A fault so many calls later, which may come when opening has ended.
     pub fault: Option<(u64, Fault)>,
 }
@@ -35,12 +37,15 @@ pub struct Opening {
 impl Opening {
     /// The engine's options.
     pub fn options(&self, page_size: u32) -> Options {
-        let options = Options::new()
+        let mut options = Options::new()
             .page_size(page_size)
             .journal_limit(self.journal_limit)
             .read_check(self.check)
             .stream_bytes(1)
             .background(false);
+        if let Some(track) = self.track {
+            options = options.track_content_root(track);
+        }
         match self.slice_bytes {
             Some(bytes) => options.slice_bytes(bytes),
             None => options,
@@ -124,6 +129,7 @@ fn opening(random: &mut Random) -> Opening {
         check: one_of(random, &[ReadCheck::FirstTouch, ReadCheck::EveryRead]),
         slice_bytes: one_of(random, &[None, Some(1), Some(2_048), Some(8_192)]),
         read_only_first: random.below(4) == 0,
+        track: one_of(random, &[None, None, Some(true), Some(false)]),
         fault: (random.below(6) == 0).then(|| (random.below(12), fault(random))),
     }
 }
@@ -180,6 +186,7 @@ impl Script {
                 7..11 => Step::Hold,
                 11..14 => Step::Release,
                 14..24 => Step::Read(Read::random(&self.settings.workload, random)),
+                24..32 => Step::Op(self.settings.workload.snapshot_op(random)),
                 _ => Step::Op(self.settings.workload.op(random)),
             };
             self.steps.push(step);
@@ -259,6 +266,6 @@ fn show_op(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
         Op::WriteAt(id, place, bytes) => {
             write!(f, "WriteAt({id}, {place}, {} bytes)", bytes.len())
         }
-        Op::Truncate(..) | Op::Delete(_) | Op::Flush | Op::Checkpoint => write!(f, "{op:?}"),
+        other => write!(f, "{other:?}"),
     }
 }

@@ -164,6 +164,72 @@ fn a_wrong_answer_is_found_out() {
     assert_eq!(short.steps.len(), 1, "{short}");
 }
 
+/// Found at the latest when the names are compared.
+const WRONG_SNAPSHOT: [FailureKind; 4] = [
+    FailureKind::WrongState,
+    FailureKind::WrongRead,
+    FailureKind::WrongAnswer,
+    FailureKind::HalfDone,
+];
+
+#[test]
+fn a_snapshot_that_is_not_saved_is_found_out() {
+    let engine = Wrong(|db: &Db, op: &Op| match op {
+        Op::Save(_) => perform(db, &Op::Checkpoint),
+        op => perform(db, op),
+    });
+    let (kind, short) = found_out(&engine, Script::new);
+    assert!(WRONG_SNAPSHOT.contains(&kind), "{kind:?}");
+    assert!(short.steps.len() <= 3, "{short}");
+}
+
+#[test]
+fn a_snapshot_that_follows_the_present_state_is_found_out() {
+    let engine = Wrong(|db: &Db, op: &Op| {
+        let outcome = perform(db, op)?;
+        if let (Op::Save(number), Outcome::Refused) = (op, outcome) {
+            perform(db, &Op::Unsave(*number))?;
+            perform(db, op)?;
+        }
+        Ok(outcome)
+    });
+    let (kind, _) = found_out(&engine, Script::new);
+    assert!(WRONG_SNAPSHOT.contains(&kind), "{kind:?}");
+}
+
+#[test]
+fn a_restore_that_keeps_what_came_after_is_found_out() {
+    let engine = Wrong(|db: &Db, op: &Op| match op {
+        Op::Restore(_) => {
+            // As if the journal were replayed over the restored state.
+            let later: Vec<_> = db.iter().collect::<Result<_>>()?;
+            let outcome = perform(db, op)?;
+            if outcome == Outcome::Done {
+                for (id, bytes) in later.into_iter().filter(|(id, _)| id % 2 == 0) {
+                    perform(db, &Op::Put(id, bytes.to_vec()))?;
+                }
+            }
+            Ok(outcome)
+        }
+        op => perform(db, op),
+    });
+    let (kind, _) = found_out(&engine, Script::new);
+    assert!(WRONG_SNAPSHOT.contains(&kind), "{kind:?}");
+}
+
+#[test]
+fn a_deletion_that_a_crash_undoes_is_found_out() {
+    let engine = Wrong(|db: &Db, op: &Op| match op {
+        // It says that it is done, and leaves it to the next call.
+        Op::Unsave(number) if db.open_snapshot(&crate::snapshot_name(*number)).is_ok() => {
+            Ok(Outcome::Done)
+        }
+        op => perform(db, op),
+    });
+    let (kind, _) = found_out(&engine, Script::new);
+    assert!(WRONG_SNAPSHOT.contains(&kind), "{kind:?}");
+}
+
 #[test]
 fn a_write_after_poisoning_is_found_out() {
     let engine = Wrong(|db: &Db, op: &Op| match perform(db, op) {

@@ -79,6 +79,7 @@ pub(crate) fn model(tag: u64) -> Model {
     Model {
         tokens: tokens.collect(),
         tag,
+        ..Model::default()
     }
 }
 
