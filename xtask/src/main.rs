@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod big_value;
 mod canonical;
 mod crashes;
 mod demo;
@@ -41,6 +42,7 @@ enum Task {
     StracePut(strace_put::Arguments),
     Bench(bench::Arguments),
     Canonical(canonical::Arguments),
+    BigValue(big_value::Arguments),
     Fuzz(fuzz::Arguments),
     Crashes(crashes::Arguments),
     Models(models::Arguments),
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Task::StracePut(arguments) => strace_put::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Canonical(arguments) => canonical::run(&arguments),
+        Task::BigValue(arguments) => big_value::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Crashes(arguments) => crashes::run(&arguments),
         Task::Models(arguments) => models::run(&arguments),

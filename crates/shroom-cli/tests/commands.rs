@@ -75,6 +75,23 @@ fn put_get_and_del() {
     );
 }
 
+/// Longer than what a writer gathers: what was there stays until everything has come.
+#[test]
+fn long_values_pass_through_pipes() {
+    let setup = Setup::new();
+    let value: Vec<u8> = (0..5_000_011_u32)
+        .map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8)
+        .collect();
+    let put = run_with_input(["put", &setup.file, "7", "--json"], &value);
+    assert_eq!(put.status.code(), Some(0), "{}", stderr(&put));
+    assert_eq!(json(&put.stdout)["length"], value.len() as u64);
+    assert!(succeed(["get", &setup.file, "7"]) == value);
+    let absent = setup.path("absent.shroom");
+    let directory = setup.temporary.path().to_str().unwrap();
+    fail(2, ["put", absent.to_str().unwrap(), "1", directory]);
+    assert!(!absent.exists(), "a directory has no bytes to store");
+}
+
 #[test]
 fn ls_prints_ids_and_lengths() {
     let setup = Setup::filled();

@@ -119,6 +119,42 @@ fn hostile(file: &Path, manifest: &[u8], contents: &[&[u8]]) {
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
+/// A file over the size up to which files are loaded together, between smaller ones, and a link to it.
+#[test]
+fn large_files_come_back_too() {
+    let temporary = TempDir::new().unwrap();
+    let input = temporary.path().join("in");
+    fs::create_dir(&input).unwrap();
+    let large: Vec<u8> = (0..9_500_000_u32)
+        .map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8)
+        .collect();
+    fs::write(input.join("a"), b"before").unwrap();
+    fs::write(input.join("large"), &large).unwrap();
+    symlink("large", input.join("link")).unwrap();
+    fs::write(input.join("z"), vec![1; 100_000]).unwrap();
+    let files = ["one", "two"].map(|name| temporary.path().join(name));
+    for file in &files {
+        let printed = succeed(
+            ["import", "--json"]
+                .map(Path::new)
+                .into_iter()
+                .chain([file.as_path(), input.as_path()]),
+        );
+        let printed = json(&printed);
+        assert_eq!(printed["files"], 4);
+        assert_eq!(printed["payload_bytes"], 2 * large.len() as u64 + 100_006);
+    }
+    let [one, two] = &files;
+    assert!(
+        fs::read(one).unwrap() == fs::read(two).unwrap(),
+        "the same bytes each time"
+    );
+    succeed([Path::new("verify"), one]);
+    let output = temporary.path().join("out");
+    succeed([Path::new("export"), one, &output]);
+    assert!(listing(&input) == listing(&output));
+}
+
 #[test]
 fn a_round_trip_gives_the_same_directory() {
     let setup = Setup::new();

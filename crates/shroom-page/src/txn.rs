@@ -479,9 +479,8 @@ impl PageRead for PageTxn<'_> {
             return Ok(bytes);
         }
         let adopted = || {
-            self.adopted_page(page.0)?
-                .0
-                .entry(self.adopted_page(page.0)?.1)
+            let (pages, index) = self.adopted_page(page.0)?;
+            pages.entry(index)
         };
         if let Some(entry) = self.placed.get(&page.0).copied().or_else(adopted) {
             let offset = u64::from(entry.physical) << self.page_size().shift();

@@ -304,6 +304,8 @@ impl io::Write for ValueWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !bytes.is_empty() && self.buffer.len() >= self.buffer_len {
             let db = self.db.clone();
+            // A closed file is not written to.
+            drop(db.core().writable()?);
             self.write_pages(db.core())?;
         }
         // What carries the end of an older value over may fill the buffer, and more.

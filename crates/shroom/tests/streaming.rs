@@ -447,6 +447,8 @@ fn a_writer_of_a_closed_or_read_only_database_is_refused() {
     let mut writer = db.writer(1).unwrap();
     writer.write_all(&[1; 100_000]).unwrap();
     db.clone().close().unwrap();
+    let error = writer.write_all(&[1; 10_000]).unwrap_err();
+    assert!(matches!(inner(error), Error::Closed));
     assert!(matches!(writer.finish(), Err(Error::Closed)));
     assert!(matches!(db.writer(2), Err(Error::Closed)));
     drop(db);
