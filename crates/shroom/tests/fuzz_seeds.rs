@@ -24,15 +24,25 @@ seeds::replay_tests!(
     proof
 );
 
-/// Most changes to a delta are found by chance.
-#[test]
-fn random_deltas() {
+/// Gives a check inputs by chance.
+fn at_random(examine: impl Fn(&[u8])) {
     for seed in 0..400 {
         let mut random = shroom_sim::Random(seed);
         let input = random.bytes(8 + (seed % 120) as usize);
         println!("seed {seed}"); // shown when it fails
-        delta::examine(&input);
+        examine(&input);
     }
+}
+
+/// Most changes to a delta are found by chance.
+#[test]
+fn random_deltas() {
+    at_random(delta::examine);
+}
+
+#[test]
+fn random_proofs() {
+    at_random(proof::examine);
 }
 
 /// A target that nobody replays would rot: its check must be a module of some crate's `fuzz_seeds`, and have seeds.
