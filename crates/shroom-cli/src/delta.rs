@@ -96,7 +96,7 @@ impl Export {
             return self.write(&delta, self.offset, output::stdout(), &CliError::output);
         };
         let (file, offset) = if self.resume {
-            resume(path, delta.info())?
+            resume(path, &delta)?
         } else {
             let file = OpenOptions::new().write(true).create_new(true).open(path);
             (file.map_err(CliError::file("create", path))?, 0)
@@ -127,8 +127,8 @@ impl Export {
     }
 }
 
-/// Opens an output that was interrupted, and says how much of the delta it has. One that has another delta is refused.
-fn resume(path: &Path, info: &DeltaInfo) -> Result<(File, u64)> {
+/// Opens an output that was interrupted, and says how much of the delta it has. One that has something else is refused.
+fn resume(path: &Path, delta: &Delta) -> Result<(File, u64)> {
     let opened = OpenOptions::new()
         .read(true)
         .write(true)
@@ -136,21 +136,34 @@ fn resume(path: &Path, info: &DeltaInfo) -> Result<(File, u64)> {
         .truncate(false)
         .open(path);
     let mut file = opened.map_err(CliError::file("open", path))?;
-    let failed = CliError::file("read", path);
-    let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
-    file.rewind().map_err(CliError::file("read", path))?;
-    let offset = match DeltaInfo::read(&mut file) {
-        Ok(there) if there == *info && len <= info.bytes => len,
-        // Too short to have a head, as after an interruption at once.
-        Err(_) if len < info.bytes - info.pages * (u64::from(info.page_size) + 4) => 0,
-        _ => {
-            let path = path.display();
-            return Err(CliError::Refused(format!("{path} holds something else")));
-        }
+    let read = |file: &mut File| {
+        let len = file.seek(SeekFrom::End(0))?;
+        file.rewind()?;
+        let mut head = Vec::new();
+        file.take(head_len(delta.info())).read_to_end(&mut head)?;
+        Ok::<_, io::Error>((len, head))
     };
-    file.seek(SeekFrom::Start(offset))
+    let (len, head) = read(&mut file).map_err(CliError::file("read", path))?;
+    if len > delta.info().bytes || head != beginning(delta, head.len()) {
+        let path = path.display();
+        return Err(CliError::Refused(format!("{path} holds something else")));
+    }
+    file.seek(SeekFrom::Start(len))
         .map_err(CliError::file("write", path))?;
-    Ok((file, offset))
+    Ok((file, len))
+}
+
+/// Length of what comes before the pages, in bytes.
+fn head_len(info: &DeltaInfo) -> u64 {
+    info.bytes - info.pages * (u64::from(info.page_size) + 4)
+}
+
+/// The first bytes of a delta.
+fn beginning(delta: &Delta, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    // It ends with an error, as the rest has no room; whatever is amiss in the pages is found when they are written.
+    let _ = delta.write(0, &mut bytes[..]);
+    bytes
 }
 
 /// Passes bytes on, and keeps the error that ended it.

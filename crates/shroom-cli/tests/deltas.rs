@@ -86,6 +86,8 @@ fn an_interrupted_export_is_resumed() {
         succeed(["delta", "export", &file, "tue", "--from", "mon"]),
         [&whole[..], b"x"].concat(),
         vec![7; 20_000],
+        b"a short note of somebody's".to_vec(),
+        [&whole[..100], b"x"].concat(),
     ] {
         fs::write(&delta, &other).unwrap();
         assert!(fail(2, &resume).contains("holds something else"));

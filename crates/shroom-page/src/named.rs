@@ -321,13 +321,14 @@ fn visit_under(
     Ok(())
 }
 
-/// The logical pages that are present in a state.
+/// The logical pages that are present in a state, all of whose pages must be within its file.
 pub(crate) fn mapped(state: &Base) -> Result<FreeRuns> {
     let mut seen = FreeRuns::default();
     let mut mapped = FreeRuns::default();
     visit_exclusive(state, &[], &mut |level, index, entry| {
         let fresh = seen.try_insert(entry.physical, 1);
-        let within = level > 0 || (1..state.logical_pages).contains(&index);
+        let within = (2..state.physical_pages).contains(&entry.physical)
+            && (level > 0 || (1..state.logical_pages).contains(&index));
         if fresh && within && (level > 0 || mapped.try_insert(index, 1)) {
             Ok(())
         } else {
@@ -342,7 +343,8 @@ pub(crate) fn reached_twice(entry: Entry) -> PageError {
     PageError::Corrupt {
         what: "page map of a named snapshot",
         physical: PhysicalPage(entry.physical),
-        detail: "reached twice, or mapped to a number that is out of range".into(),
+        detail: "reached twice, outside the file, or mapped to a number that is out of range"
+            .into(),
     }
 }
 

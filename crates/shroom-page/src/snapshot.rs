@@ -165,8 +165,9 @@ impl Base {
         let (view, verified) = (current.view.clone(), Arc::clone(&current.verified));
         let translations = Translations::new(cached);
         Self {
-            // The file may have been cut to what is in use since.
-            physical_pages: superblock.physical_pages.min(current.physical_pages),
+            // The file may have been cut since; and what a forged superblock says of its length must not end the walks over
+            // its map, without which nothing could be committed.
+            physical_pages: current.physical_pages,
             anchor,
             ..Self::build(superblock, view, verified, current.remember, translations)
         }
@@ -217,7 +218,8 @@ impl Base {
         let verified = Arc::clone(&current.verified);
         let translations = Translations::new(0);
         Self {
-            physical_pages,
+            // As when it is opened by its name: what lies beyond is out of its reach, also where the earlier state has it.
+            physical_pages: superblock.physical_pages.min(physical_pages),
             ..Self::build(superblock, view, verified, current.remember, translations)
         }
     }

@@ -52,7 +52,7 @@ pub struct AppliedDelta {
     pub already: bool,
     /// Pages written.
     pub pages_written: u64,
-    /// Pages that were there before, say from an application that was interrupted.
+    /// Pages that other named snapshots of the file have at their places.
     pub pages_found: u64,
 }
 
@@ -92,10 +92,10 @@ impl Db {
 
     /// Applies a delta to the database at `path`, which must be in the state that the delta leads on from, and closed; where the
     /// delta begins with nothing, the file is made if it is absent. Afterwards it is in the later state, down to the page
-    /// root, and has it as a named snapshot: what the next delta leads on from. After an error or a crash it is as before, and
-    /// the delta can be applied again.
+    /// root, and has it as a named snapshot: what the next delta leads on from. After an error or a crash it is as before (a new
+    /// file: empty), or, when that happened at the very end, in the later state; to apply the delta again is right in either.
     ///
-    /// Named snapshots of the file stay. Those that the delta's source has deleted must be deleted here, too, when they lie
+    /// Named snapshots of the file stay. Those that the delta's source does not have, or no longer, must be deleted when they lie
     /// where the delta's pages go.
     ///
     /// # Errors
@@ -131,9 +131,8 @@ fn apply(
 ) -> Result<AppliedDelta> {
     let mut reader = BufReader::with_capacity(BUFFER_LEN, reader);
     let delta = DeltaReader::new(&mut reader).map_err(of_delta)?;
-    // What it leads to must be a database's state before anything changes.
-    TokenRoot::decode(&delta.roots().token)?;
-    ApplicationRoot::decode(&delta.roots().application)?;
+    // Before anything changes.
+    check_roots(&delta)?;
     let info = DeltaInfo::of(delta.info());
     let storage = open(&delta)?;
     let page_size = delta.info().page_size;
@@ -150,6 +149,15 @@ fn apply(
         pages_written: applied.written.into(),
         pages_found: applied.found.into(),
     })
+}
+
+/// What a delta leads to must be a database's state.
+fn check_roots(delta: &DeltaReader<'_>) -> Result<()> {
+    let flaw = |detail: String| Error::Delta { offset: 0, detail };
+    TokenRoot::decode(&delta.roots().token).map_err(|error| flaw(error.to_string()))?;
+    let application = ApplicationRoot::decode(&delta.roots().application);
+    application.map_err(|error| flaw(error.to_string()))?;
+    Ok(())
 }
 
 /// The page layer's errors about deltas and names, as this layer's.
@@ -213,8 +221,9 @@ impl DeltaInfo {
     /// As [`read`](Self::read), for any damage.
     pub fn check(reader: impl Read) -> Result<Self> {
         let mut reader = BufReader::with_capacity(BUFFER_LEN, reader);
-        let checked = DeltaReader::new(&mut reader).and_then(DeltaReader::check);
-        Ok(Self::of(&checked.map_err(of_delta)?))
+        let delta = DeltaReader::new(&mut reader).map_err(of_delta)?;
+        check_roots(&delta)?;
+        Ok(Self::of(&delta.check().map_err(of_delta)?))
     }
 }
 

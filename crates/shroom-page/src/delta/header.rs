@@ -172,6 +172,11 @@ impl Header {
         if pages > end - 3 {
             return Err(format!("{pages} pages, all of them below page {end}"));
         }
+        if self.info.from_name.is_none() && self.info.from_root != empty_root(self.info.page_size) {
+            return Err(
+                "it names no state to lead on from, but does not begin with nothing".into(),
+            );
+        }
         if self.frozen.page_root() != self.info.to_root {
             return Err("its superblock does not have the page root that it leads to".into());
         }

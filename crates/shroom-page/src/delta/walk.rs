@@ -28,6 +28,7 @@ pub(super) fn walk(
     let mut walk = Walk {
         left: header.info.pages,
         next: None,
+        reach: header.place + 1,
         fanout: map::fanout(header.info.page_size),
         page_len: header.info.page_size.bytes(),
         source,
@@ -44,6 +45,13 @@ pub(super) fn walk(
         let detail = "more pages than its map leads to".into();
         return Err(flaw(walk.source.offset, detail));
     }
+    if walk.reach != header.end {
+        let detail = format!(
+            "it reaches up to page {}, its head says {}",
+            walk.reach, header.end
+        );
+        return Err(flaw(0, detail));
+    }
     walk.source.finish()
 }
 
@@ -55,6 +63,8 @@ struct Walk<'w, 'r> {
     left: u32,
     /// Place of the page that comes next.
     next: Option<u32>,
+    /// One more than the highest place so far.
+    reach: u32,
     fanout: usize,
     page_len: usize,
 }
@@ -128,6 +138,7 @@ impl Walk<'_, '_> {
         if *blake3::hash(&page).as_bytes() != entry.hash {
             return Err(flaw(at, format!("page {place} does not match its hash")));
         }
+        self.reach = self.reach.max(place + 1);
         self.advance()?;
         Ok(page)
     }
