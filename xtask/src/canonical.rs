@@ -1,4 +1,5 @@
-//! `cargo xtask canonical`: many pairs of histories with equal content compact to equal bytes (`crates/shroom/tests/compact.rs`).
+//! `cargo xtask canonical`: many pairs of histories with equal content compact to equal bytes (`crates/shroom/tests/compact.rs`), and as
+//! many histories compact to their canonical images in place (`crates/shroom/tests/compaction.rs`).
 
 use crate::Result;
 use crate::workspace::{self, cargo};
@@ -18,5 +19,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             .env("SHROOM_COMPACT_PAIRS", arguments.pairs.to_string())
             .args(["test", "--package", "shroom", "--test", "compact"])
             .arg("equal_content"),
+    )?;
+    workspace::run(
+        cargo()
+            .env("SHROOM_COMPACTION_SEEDS", arguments.pairs.to_string())
+            .args(["test", "--package", "shroom", "--test", "compaction"])
+            .arg("alone"),
     )
 }

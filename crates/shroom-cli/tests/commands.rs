@@ -339,7 +339,7 @@ fn compact_gives_equal_files_for_equal_tokens() {
     let message = fail(2, ["compact", file, "--into", new]);
     assert!(message.contains(new), "{message}");
     assert!(fs::read(new).unwrap() == compacted);
-    assert!(fail(2, ["compact", file]).contains("--into"));
+    assert!(fail(2, ["compact", file, "--at", "five"]).contains("--into"));
 
     // Another history of the same tokens, and a snapshot of them.
     succeed(["del", file, "3"]);
@@ -431,6 +431,42 @@ fn a_proof_is_checked_without_the_database() {
     bytes[300] ^= 1;
     fs::write(&proof, &bytes).unwrap();
     assert!(fail(1, ["check-proof", &first, "3", path]).contains("does not hold"));
+}
+
+#[test]
+fn compact_in_place_shrinks_the_file() {
+    let setup = Setup::new();
+    let file = &setup.file;
+    for id in 1..=40_u8 {
+        let value = vec![id; usize::from(id) * 200];
+        let put = run_with_input(["put", file, &id.to_string()], &value);
+        assert!(put.status.success());
+    }
+    for id in 1..=30 {
+        succeed(["del", file, &id.to_string()]);
+    }
+    let listed = succeed(["ls", file]);
+    let report = json(&succeed(["compact", file, "--json"]));
+    let len = fs::metadata(file).unwrap().len();
+    assert_eq!(report["file_bytes"], len);
+    assert_eq!(
+        (&report["tokens"], &report["canonical"]),
+        (&10.into(), &true.into())
+    );
+    assert!(report["file_bytes_before"].as_u64().unwrap() >= len);
+    assert!(succeed(["verify", file]).starts_with(b"sound"));
+    assert_eq!(succeed(["ls", file]), listed);
+    let new = setup.path("new");
+    succeed(["compact", file, "--into", new.to_str().unwrap()]);
+    assert_eq!(fs::metadata(new).unwrap().len(), len);
+
+    succeed(["snapshot", file, "save", "kept"]);
+    succeed(["del", file, "31"]);
+    let printed = String::from_utf8(succeed(["compact", file])).unwrap();
+    assert!(printed.contains("1 named snapshots"), "{printed}");
+    assert_eq!(succeed(["ls", file, "--at", "kept"]), listed);
+    fail(2, ["compact", setup.path("absent").to_str().unwrap()]);
+    assert!(!setup.path("absent").exists());
 }
 
 #[test]

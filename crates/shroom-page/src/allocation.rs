@@ -19,6 +19,9 @@ use crate::superblock::Run;
 use crate::sync::Mutex;
 use crate::{PageError, Result};
 
+/// A file that has no free page left grows by this part of it, so that growth is rare.
+pub(crate) const GROWTH_PART: u32 = 16;
+
 /// Pages that streams have given back, and that no transaction has seen since: giving back takes no other lock.
 #[derive(Debug, Default)]
 pub(crate) struct Returned(Mutex<Vec<Run>>);
@@ -46,14 +49,29 @@ pub(crate) struct FreePages {
 impl FreePages {
     /// `pages` consecutive physical pages, from the lowest free run that long, or at the end of the file.
     pub(crate) fn take_run(&mut self, store: &PageStore, pages: u32) -> Result<Run> {
-        let first = match self.physical.take_run(pages) {
+        self.take_run_from(store, 0, pages, GROWTH_PART)
+    }
+
+    /// As [`take_run`](Self::take_run), from page `floor` on; a file that must grow for it does so by this part.
+    pub(crate) fn take_run_from(
+        &mut self,
+        store: &PageStore,
+        floor: u32,
+        pages: u32,
+        growth_part: u32,
+    ) -> Result<Run> {
+        let first = match self.physical.take_run_from(floor, pages) {
             Some(first) => first,
             None => {
                 // The file's free tail counts toward the run.
                 let tail = self.physical.iter().next_back();
                 let tail = tail.filter(|&(first, len)| first + len == self.physical_pages);
-                self.grow(store, pages - tail.map_or(0, |(_, len)| len))?;
-                self.physical.take_run(pages).expect("the file was grown")
+                let tail = tail.map_or(0, |(first, len)| {
+                    (first + len).saturating_sub(floor.max(first))
+                });
+                self.grow_by(store, pages - tail, growth_part)?;
+                let grown = self.physical.take_run_from(floor, pages);
+                grown.expect("the file was grown")
             }
         };
         Ok(Run { first, pages })
@@ -70,8 +88,13 @@ impl FreePages {
 
     /// Lengthens the file by at least `pages`, by a sixteenth when that is more, so that growth is rare.
     pub(crate) fn grow(&mut self, store: &PageStore, pages: u32) -> Result<()> {
+        self.grow_by(store, pages, GROWTH_PART)
+    }
+
+    /// As [`grow`](Self::grow), by a given part of the file.
+    pub(crate) fn grow_by(&mut self, store: &PageStore, pages: u32, part: u32) -> Result<()> {
         let from = self.physical_pages;
-        let ample = pages.max((from / 16).clamp(4, 16_384));
+        let ample = pages.max((from / part).clamp(4, 16_384));
         let shift = store.page_size().shift();
         let target = |pages: u32| from.checked_add(pages).filter(|&to| to < u32::MAX);
         let too_many = PageError::TooManyPages {

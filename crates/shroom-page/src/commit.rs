@@ -9,7 +9,7 @@
 //! Order: pages, map, free record; sync; slot `sequence % 2`; sync; then the twin slot, made durable by whatever
 //! syncs next, so that damage to either slot at rest loses nothing. One more sync when frames were drained (C4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::iter::Peekable;
 use std::sync::Arc;
 
@@ -206,7 +206,10 @@ impl PageTxn<'_> {
         let adopted = self.adopted.iter();
         let adopted = adopted.flat_map(|(&first, pages)| first..first + pages.len());
         let adopted = adopted.take_while(|&logical| logical < self.base.logical_pages);
-        for logical in updates.keys().copied().chain(adopted) {
+        let moved: BTreeSet<u32> = self.renumbered.values().copied().collect();
+        let changed = updates.keys().copied().chain(adopted);
+        // A page that got another number is still at its place.
+        for logical in changed.filter(|logical| !moved.contains(logical)) {
             self.release_entry(freed, 0, logical, &self.base.entry(0, logical)?)?;
         }
         Ok(updates)
@@ -221,10 +224,7 @@ impl PageTxn<'_> {
     ) -> Result<RootEntries> {
         let base = Arc::clone(&self.base);
         let fanout = base.fanout as u32;
-        for page in std::mem::take(&mut self.touched) {
-            let entry = base.entry(0, page)?;
-            updates.entry(page).or_insert(entry);
-        }
+        let touched = std::mem::take(&mut self.touched);
         if shape.height == 0 {
             let adopted = std::mem::take(&mut self.adopted).into_iter();
             updates.extend(adopted.flat_map(|(first, pages)| (first..).zip(pages.into_entries())));
@@ -238,6 +238,12 @@ impl PageTxn<'_> {
                             .entry(index)
                             .or_insert_with(|| base.root_entry(index as usize));
                     }
+                }
+            }
+            for &(_, node) in touched.range((level, 0)..=(level, u32::MAX)) {
+                let child = node * fanout;
+                if let btree_map::Entry::Vacant(vacant) = updates.entry(child) {
+                    vacant.insert(base.entry(level, child)?);
                 }
             }
             let mut parents = BTreeMap::new();
@@ -264,7 +270,7 @@ impl PageTxn<'_> {
                     builder.set((index % fanout) as usize, entry);
                 }
                 self.release_entry(freed, level + 1, node, &old)?;
-                parents.insert(node, self.write_node(&builder, level)?);
+                parents.insert(node, self.write_node(&builder, level, node)?);
             }
             updates = parents;
         }
@@ -282,12 +288,12 @@ impl PageTxn<'_> {
         Ok(root)
     }
 
-    fn write_node(&mut self, builder: &NodeBuilder, level: u8) -> Result<Entry> {
+    fn write_node(&mut self, builder: &NodeBuilder, level: u8, index: u32) -> Result<Entry> {
         let mut page = vec![0; self.page_size().bytes()];
         if !builder.build(level, &mut page) {
             return Ok(Entry::ABSENT);
         }
-        let physical = self.take_physical()?;
+        let physical = self.take_node_place(level, index)?;
         self.store
             .write(u64::from(physical) << self.page_size().shift(), &page)?;
         Ok(Entry {

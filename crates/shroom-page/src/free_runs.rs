@@ -97,10 +97,16 @@ impl FreeRuns {
         Some(first)
     }
 
-    /// Takes the lowest `len` consecutive pages.
-    pub(crate) fn take_run(&mut self, len: u32) -> Option<u32> {
-        let (first, _) = self.iter().find(|&(_, run)| run >= len)?;
-        self.take_from_run(first, first, len);
+    /// Takes the lowest `len` consecutive pages from `floor` on.
+    pub(crate) fn take_run_from(&mut self, floor: u32, len: u32) -> Option<u32> {
+        let before = self.runs.range(..=floor).next_back();
+        let after = self.runs.range(floor.saturating_add(1)..);
+        let runs = before.into_iter().chain(after);
+        let (run, first) = runs
+            .map(|(&run, &run_len)| (run, run.max(floor), run_len))
+            .find(|&(run, first, run_len)| first - run < run_len && run_len - (first - run) >= len)
+            .map(|(run, first, _)| (run, first))?;
+        self.take_from_run(run, first, len);
         Some(first)
     }
 
@@ -109,6 +115,18 @@ impl FreeRuns {
         self.runs
             .last_key_value()
             .map_or(0, |(&first, &len)| first + len)
+    }
+
+    /// Takes up to `len` consecutive pages from the end of the last run, none of them below `floor`.
+    pub(crate) fn take_last(&mut self, floor: u32, len: u32) -> Option<(u32, u32)> {
+        let (run, run_len) = self.iter().next_back()?;
+        let end = run + run_len;
+        let first = run.max(floor).max(end.saturating_sub(len));
+        if first >= end {
+            return None;
+        }
+        self.take_from_run(run, first, end - first);
+        Some((first, end - first))
     }
 
     /// How many consecutive pages from `first` on are in the set.
@@ -268,7 +286,7 @@ mod tests {
                     }
                     _ => {
                         let expected = model.iter().copied().find(|&page| (page..page + len).all(|p| model.contains(&p)));
-                        prop_assert_eq!(runs.take_run(len), expected);
+                        prop_assert_eq!(runs.take_run_from(0, len), expected);
                         if let Some(first) = expected {
                             model.retain(|page| !(first..first + len).contains(page));
                         }

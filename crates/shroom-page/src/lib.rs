@@ -38,6 +38,8 @@ extern crate alloc;
 #[cfg(feature = "std")]
 mod allocation;
 #[cfg(feature = "std")]
+mod arrange;
+#[cfg(feature = "std")]
 mod commit;
 #[cfg(feature = "std")]
 mod delta;
@@ -90,6 +92,8 @@ mod verified;
 #[cfg(feature = "std")]
 mod verify;
 
+#[cfg(feature = "std")]
+pub use arrange::{Arranged, Arranging};
 #[cfg(feature = "std")]
 pub use delta::{DeltaApplied, DeltaInfo, DeltaReader, PageDelta};
 #[cfg(feature = "std")]

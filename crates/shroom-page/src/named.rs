@@ -255,6 +255,10 @@ impl Held {
         Ok(Self { maps })
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.maps.is_empty()
+    }
+
     pub(crate) fn maps(&self) -> impl Iterator<Item = &Base> {
         self.maps.iter()
     }

@@ -2,12 +2,14 @@
 //!
 //! * T1 One transaction at a time; readers never wait for it.
 //! * T2 Nothing that a state reaches is overwritten: changed pages go to free places.
-//! * T3 Dropping it leaves the store as it was; places it wrote to are free again.
+//! * T3 A page that gets another number keeps its place in the file, unless a named snapshot has it there under the old one.
+//! * T4 Dropping it leaves the store as it was; places it wrote to are free again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::allocation::{FreePages, PendingCut};
+use crate::allocation::{FreePages, GROWTH_PART, PendingCut};
+use crate::arrange::Placement;
 use crate::free_runs::FreeRuns;
 use crate::map::Entry;
 use crate::named::{Held, Named, NamedList};
@@ -21,6 +23,9 @@ use crate::{LogicalPage, PageError, PageRead, PageSize, Result};
 
 /// Bytes handed to one write call, at most (about the size at which a larger write gains nothing).
 const WRITE_BYTES_MAX: usize = 1 << 20;
+
+/// A file that is to need little more than it has grows by this part of it.
+const GROWTH_PART_FRUGAL: u32 = 128;
 
 /// A transaction over a [`PageStore`]. Reads see its own changes.
 #[derive(Debug)]
@@ -42,6 +47,14 @@ pub struct PageTxn<'s> {
     pub(crate) from_streams: Vec<Run>,
     /// Logical pages of the base that are free now.
     pub(crate) removed: BTreeSet<u32>,
+    /// Pages of the base, in `placed`, that have another number now: new number to old one.
+    pub(crate) renumbered: BTreeMap<u32, u32>,
+    /// New pages get no number below this.
+    number_floor: u32,
+    /// A file that has no free page left grows by at least this part of it.
+    growth_part: u32,
+    /// Where pages go when this transaction arranges the file.
+    pub(crate) placement: Option<Placement>,
     /// Allocated runs whose content is still to come by `write_run`.
     unwritten: FreeRuns,
     /// Sees the pages in `placed`.
@@ -49,8 +62,8 @@ pub struct PageTxn<'s> {
     pub(crate) drained: Option<(u64, u64)>,
     pub(crate) areas: [Option<u32>; 2],
     pub(crate) trim: bool,
-    /// Logical pages whose map pages are rewritten although the pages themselves stay.
-    pub(crate) touched: BTreeSet<u32>,
+    /// Pages of the map, by level and index, that are rewritten although what is under them stays.
+    pub(crate) touched: BTreeSet<(u8, u32)>,
     /// The file's tail that the new state leaves out.
     pub(crate) cut: Option<PendingCut>,
     /// The named snapshots of the new state, but for those in `saved`.
@@ -83,6 +96,10 @@ impl<'s> PageTxn<'s> {
             adopted: BTreeMap::new(),
             from_streams: Vec::new(),
             removed: BTreeSet::new(),
+            renumbered: BTreeMap::new(),
+            number_floor: 1,
+            growth_part: GROWTH_PART,
+            placement: None,
             unwritten: FreeRuns::default(),
             drained: None,
             areas: [None; 2],
@@ -118,6 +135,122 @@ impl<'s> PageTxn<'s> {
         self.dirty
             .insert(page.0, vec![0; self.page_size().bytes()].into());
         Ok(page)
+    }
+
+    /// A new page of zeros with exactly this number.
+    ///
+    /// # Errors
+    /// [`PageError::Misuse`] when the number is taken; [`PageError::TooManyPages`].
+    pub fn allocate_at(&mut self, page: LogicalPage) -> Result<()> {
+        if page.is_none() || !self.take_number(page)? {
+            return Err(PageError::Misuse {
+                what: "page",
+                detail: format!("{page} is taken, and cannot be a new page"),
+            });
+        }
+        self.dirty
+            .insert(page.0, vec![0; self.page_size().bytes()].into());
+        Ok(())
+    }
+
+    /// Lets no new page have a number below this, but by [`allocate_at`](Self::allocate_at) and [`renumber`](Self::renumber).
+    ///
+    /// # Errors
+    /// [`PageError::TooManyPages`].
+    pub fn set_number_floor(&mut self, floor: LogicalPage) -> Result<()> {
+        self.reach_number(floor.0)?;
+        self.number_floor = floor.0.max(1);
+        Ok(())
+    }
+
+    /// The floor that was set; 1 at first.
+    pub fn number_floor(&self) -> LogicalPage {
+        LogicalPage(self.number_floor)
+    }
+
+    /// Lets the file grow by no more than is needed, or a little: for who will soon shrink it.
+    pub fn grow_frugally(&mut self) {
+        self.growth_part = GROWTH_PART_FRUGAL;
+    }
+
+    /// The runs of free numbers, ascending: first number and length. What is behind the last page is free, too.
+    pub fn free_numbers(&self) -> Vec<(LogicalPage, u32)> {
+        let runs = self.free.logical.iter();
+        runs.map(|(first, len)| (LogicalPage(first), len)).collect()
+    }
+
+    /// Gives a page another number, which is free or of a run that was allocated and not written. The page's bytes are not
+    /// written again, unless a named snapshot has the page.
+    ///
+    /// # Errors
+    /// [`PageError::Unallocated`]; [`PageError::Misuse`] when `to` is taken; those of [`allocate`](Self::allocate).
+    pub fn renumber(&mut self, from: LogicalPage, to: LogicalPage) -> Result<()> {
+        if !self.is_allocated(from)? || self.unwritten.contains(from.0) {
+            return Err(PageError::Unallocated {
+                page: from,
+                limit: self.free.logical_pages,
+            });
+        }
+        if to.is_none() || !self.unwritten.take_exact(to.0, 1) && !self.take_number(to)? {
+            return Err(PageError::Misuse {
+                what: "page",
+                detail: format!("{to} is taken, and cannot be the number of {from}"),
+            });
+        }
+        self.unfold_adopted(from.0);
+        if let Some(bytes) = self.dirty.remove(&from.0) {
+            self.dirty.insert(to.0, bytes);
+        } else if let Some(entry) = self.placed.remove(&from.0) {
+            self.placed.insert(to.0, entry);
+            if let Some(original) = self.renumbered.remove(&from.0) {
+                self.renumbered.insert(to.0, original);
+            }
+        } else {
+            let entry = self.base.entry(0, from.0)?;
+            if self.is_held(from.0, entry.physical)? {
+                let copy: Box<[u8]> = self.base.page(from)?.into();
+                self.dirty.insert(to.0, copy);
+            } else {
+                self.placed.insert(to.0, entry);
+                self.renumbered.insert(to.0, from.0);
+            }
+        }
+        if !self.free.logical.try_insert(from.0, 1) {
+            return Err(number_is_free(from));
+        }
+        self.removed.insert(from.0);
+        Ok(())
+    }
+
+    /// Whether a named snapshot has a page of the base at its place.
+    fn is_held(&mut self, logical: u32, physical: u32) -> Result<bool> {
+        if self.named.is_empty() {
+            return Ok(false);
+        }
+        if self.held.is_empty() {
+            self.held = self.held()?;
+        }
+        self.held.reaches(0, logical, physical)
+    }
+
+    /// Takes exactly this number; false when it is taken already.
+    fn take_number(&mut self, page: LogicalPage) -> Result<bool> {
+        self.reach_number(page.0.saturating_add(1))?;
+        let taken = self.free.logical.take_exact(page.0, 1);
+        if taken {
+            self.claim(page.0, 1);
+        }
+        Ok(taken)
+    }
+
+    /// Makes the numbers below `limit` known, the new ones as free.
+    fn reach_number(&mut self, limit: u32) -> Result<()> {
+        let from = self.free.logical_pages;
+        if limit > from {
+            self.extend_numbers(limit - from)?;
+            self.free.logical.insert(from, limit - from);
+        }
+        Ok(())
     }
 
     /// `pages` consecutive new pages, the lowest such run of numbers. Their content must be given by
@@ -294,11 +427,7 @@ impl<'s> PageTxn<'s> {
             });
         }
         if !self.free.logical.try_insert(page.0, 1) {
-            return Err(PageError::Corrupt {
-                what: "free record",
-                physical: crate::PhysicalPage::NONE,
-                detail: format!("page {page} is in the page map, and its number is free"),
-            });
+            return Err(number_is_free(page));
         }
         self.displace(page.0);
         self.removed.insert(page.0);
@@ -350,16 +479,42 @@ impl<'s> PageTxn<'s> {
 
     /// One free physical page, lowest first; grows the file when there is none.
     pub(crate) fn take_physical(&mut self) -> Result<u32> {
+        if self.placement.is_some() {
+            return Ok(self.take_behind(1)?.first);
+        }
         if self.free.physical.pages() == 0 {
-            self.free.grow(self.store, 1)?;
+            self.free.grow_by(self.store, 1, self.growth_part)?;
         }
         let page = self.free.physical.take_one().expect("the file was grown");
         self.base.verified.remove(page);
         Ok(page)
     }
 
+    /// The last free pages of the file, up to `pages_max`, behind what is being arranged; grows the file when there is none.
+    pub(crate) fn take_behind(&mut self, pages_max: u32) -> Result<Run> {
+        let floor = self
+            .placement
+            .as_ref()
+            .map_or(0, |placement| placement.behind);
+        let (first, pages) = match self.free.physical.take_last(floor, pages_max) {
+            Some(taken) => taken,
+            None => {
+                self.free.grow_by(self.store, pages_max, self.growth_part)?;
+                let grown = self.free.physical.take_last(floor, pages_max);
+                grown.expect("the file was grown")
+            }
+        };
+        for page in first..first + pages {
+            self.base.verified.remove(page);
+        }
+        Ok(Run { first, pages })
+    }
+
     /// The lowest free page, with up to `pages_max` - 1 free ones that follow it.
     fn take_places(&mut self, pages_max: u32) -> Result<Run> {
+        if self.placement.is_some() {
+            return self.take_behind(pages_max);
+        }
         let first = self.take_physical()?;
         let mut pages = 1;
         while pages < pages_max && self.free.physical.take_exact(first + pages, 1) {
@@ -393,7 +548,9 @@ impl<'s> PageTxn<'s> {
 
     /// `pages` consecutive physical pages, from the lowest free run that long, or at the end of the file.
     pub(crate) fn take_physical_run(&mut self, pages: u32) -> Result<Run> {
-        let run = self.free.take_run(self.store, pages)?;
+        let floor = self.placement.map_or(0, |placement| placement.behind);
+        let free = &mut self.free;
+        let run = free.take_run_from(self.store, floor, pages, self.growth_part)?;
         self.forget_verified(run);
         Ok(run)
     }
@@ -418,7 +575,8 @@ impl<'s> PageTxn<'s> {
     }
 
     fn allocate_numbers(&mut self, pages: u32) -> Result<LogicalPage> {
-        let first = match self.free.logical.take_run(pages) {
+        let free = self.free.logical.take_run_from(self.number_floor, pages);
+        let first = match free {
             Some(first) => first,
             None => {
                 let first = self.free.logical_pages;
@@ -450,7 +608,10 @@ impl<'s> PageTxn<'s> {
     /// Forgets content that this transaction wrote for a logical page; its place is free again.
     fn displace(&mut self, logical: u32) {
         self.unfold_adopted(logical);
-        if let Some(entry) = self.placed.remove(&logical) {
+        let placed = self.placed.remove(&logical);
+        // The place of a page of the base stays in use until the commit.
+        let own = self.renumbered.remove(&logical).is_none();
+        if let Some(entry) = placed.filter(|_| own) {
             self.free.physical.insert(entry.physical, 1);
         }
     }
@@ -462,6 +623,15 @@ impl<'s> PageTxn<'s> {
     fn refresh_view(&mut self) -> Result<()> {
         self.view = self.store.view(self.free.physical_pages)?;
         Ok(())
+    }
+}
+
+#[cold]
+fn number_is_free(page: LogicalPage) -> PageError {
+    PageError::Corrupt {
+        what: "free record",
+        physical: crate::PhysicalPage::NONE,
+        detail: format!("page {page} is in the page map, and its number is free"),
     }
 }
 
@@ -477,6 +647,9 @@ impl PageRead for PageTxn<'_> {
     fn page(&self, page: LogicalPage) -> Result<&[u8]> {
         if let Some(bytes) = self.dirty.get(&page.0) {
             return Ok(bytes);
+        }
+        if let Some(&original) = self.renumbered.get(&page.0) {
+            return self.base.page(LogicalPage(original));
         }
         let adopted = || {
             let (pages, index) = self.adopted_page(page.0)?;

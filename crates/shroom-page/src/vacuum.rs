@@ -28,33 +28,54 @@ impl PageStore {
     /// As [`commit`](crate::PageTxn::commit).
     pub fn vacuum(&self, published: &mut dyn FnMut(Snapshot)) -> Result<()> {
         for _ in 0..PASSES_MAX {
-            let mut txn = self.begin()?;
-            let free = txn.free.physical.pages();
-            if free == 0 {
+            if !self.vacuum_pass(usize::MAX, published)? {
                 break;
             }
-            let held = txn.held()?;
-            let data = txn.free.physical_pages - free as u32;
-            // Behind what a stream has reserved nothing can be cut off either.
-            let reserved_end = txn.writer.allocation.reserved.end();
-            let target = data.max(held_end(&txn.named, &held)?).max(reserved_end);
-            let beyond = pages_beyond(&txn.base, target, &held)?;
-            if txn.free.physical_pages.saturating_sub(target) <= beyond.copies {
-                break;
-            }
-            for &page in &beyond.pages {
-                txn.relocate(LogicalPage(page))?;
-                if txn.dirty_bytes() >= MOVED_BYTES_MAX {
-                    txn.spill()?;
-                }
-            }
-            txn.touched = beyond.map_pages;
-            txn.trim = true;
-            let roots: Roots = txn.base.roots;
-            published(txn.commit(roots)?);
-            self.cut_tail()?;
         }
         self.cut_tail()
+    }
+
+    /// One commit of a [`vacuum`](Self::vacuum), which moves up to `pages_max` pages, at least one: whether it found something
+    /// to do. Free places that readers of older states still hold are none yet, so calling it for as long as there is
+    /// something to do need not end.
+    ///
+    /// # Errors
+    /// As [`commit`](crate::PageTxn::commit).
+    pub fn vacuum_pass(
+        &self,
+        pages_max: usize,
+        published: &mut dyn FnMut(Snapshot),
+    ) -> Result<bool> {
+        let mut txn = self.begin()?;
+        let free = txn.free.physical.pages();
+        if free == 0 {
+            return Ok(false);
+        }
+        let held = txn.held()?;
+        let data = txn.free.physical_pages - free as u32;
+        // Behind what a stream has reserved nothing can be cut off either.
+        let reserved_end = txn.writer.allocation.reserved.end();
+        let target = data.max(held_end(&txn.named, &held)?).max(reserved_end);
+        let beyond = pages_beyond(&txn.base, target, &held)?;
+        if txn.free.physical_pages.saturating_sub(target) <= beyond.copies {
+            return Ok(false);
+        }
+        for &page in beyond.pages.iter().take(pages_max.max(1)) {
+            txn.relocate(LogicalPage(page))?;
+            if txn.dirty_bytes() >= MOVED_BYTES_MAX {
+                txn.spill()?;
+            }
+        }
+        if beyond.pages.len() <= pages_max {
+            let fanout = txn.base.fanout as u32;
+            let lowest = |page: u32| (0, page / fanout);
+            txn.touched = beyond.map_pages.into_iter().map(lowest).collect();
+        }
+        txn.trim = true;
+        let roots: Roots = txn.base.roots;
+        published(txn.commit(roots)?);
+        self.cut_tail()?;
+        Ok(true)
     }
 
     /// Gives both journal areas back, noting that all frames are drained.

@@ -27,11 +27,11 @@ const TIER_EXTENTS_MAX: usize = 3;
 
 /// A blob as an edit sees it: what its chain says, without the chain.
 #[derive(Default)]
-struct Editing {
-    segments: Vec<SegmentAddr>,
-    extents: Vec<Extent>,
-    padding: u64,
-    tail: Vec<u8>,
+pub(crate) struct Editing {
+    pub(crate) segments: Vec<SegmentAddr>,
+    pub(crate) extents: Vec<Extent>,
+    pub(crate) padding: u64,
+    pub(crate) tail: Vec<u8>,
 }
 
 impl Editing {
@@ -221,7 +221,7 @@ impl SegmentTxn<'_, '_> {
         Ok(())
     }
 
-    fn edit(&self, head: SegmentAddr, length: u64) -> Result<Editing> {
+    pub(crate) fn edit(&self, head: SegmentAddr, length: u64) -> Result<Editing> {
         let mut blob = Blob::open_recording(self.pages(), head, length)?;
         let mut tail = Vec::new();
         let mut left = blob.tail_bytes;

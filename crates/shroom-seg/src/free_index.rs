@@ -187,6 +187,40 @@ impl FreeIndex {
         Ok((self.levels.len() as u8, self.root, classes))
     }
 
+    /// Gives up the numbers of all blocks: `finish` gives them new ones, leaves first.
+    pub(crate) fn rehome(&mut self, txn: &mut PageTxn<'_>) -> Result<()> {
+        let top = self.levels.len() - 1;
+        self.load(txn, top, 0, false)?;
+        for level in (1..=top).rev() {
+            let mut below = Vec::new();
+            for (position, loaded) in &mut self.levels[level] {
+                let children = (0..).zip(&loaded.block.children);
+                let present = children.filter(|(_, child)| **child != 0);
+                below.extend(present.map(|(at, _)| position * self.geometry.fan_out() + at));
+            }
+            for position in below {
+                self.load(txn, level - 1, position, false)?;
+            }
+            for loaded in self.levels[level].values_mut() {
+                let present = loaded
+                    .block
+                    .children
+                    .iter_mut()
+                    .filter(|child| **child != 0);
+                present.for_each(|child| *child = PENDING);
+            }
+        }
+        for loaded in self.levels.iter_mut().flat_map(BTreeMap::values_mut) {
+            let page = std::mem::replace(&mut loaded.page, LogicalPage::NONE);
+            if !page.is_none() {
+                txn.free(page)?;
+            }
+            loaded.changed = true;
+        }
+        self.root = LogicalPage::NONE;
+        Ok(())
+    }
+
     /// Heap bytes of the loaded blocks.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.levels

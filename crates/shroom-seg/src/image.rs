@@ -23,10 +23,52 @@ use crate::{Result, SegError, SegmentAddr};
 /// Storage pages that are held before they are written.
 pub const WINDOW_PAGES: usize = 64;
 
+/// Takes the pages of an image, and gives them their numbers.
+pub trait ImagePages {
+    /// Size of each page.
+    fn page_size(&self) -> PageSize;
+
+    /// Begins the next page: its number. In an image the numbers are 1, 2, ... without a gap.
+    ///
+    /// # Errors
+    /// [`PageError::TooManyPages`](shroom_page::PageError::TooManyPages).
+    fn begin(&mut self) -> shroom_page::Result<LogicalPage>;
+
+    /// Writes a page that was begun.
+    ///
+    /// # Errors
+    /// Those of the page layer.
+    fn write(&mut self, page: LogicalPage, bytes: &[u8]) -> shroom_page::Result<()>;
+
+    /// Begins the next page, and writes it.
+    ///
+    /// # Errors
+    /// Those of [`begin`](Self::begin) and [`write`](Self::write).
+    fn push(&mut self, bytes: &[u8]) -> shroom_page::Result<LogicalPage> {
+        let page = self.begin()?;
+        self.write(page, bytes)?;
+        Ok(page)
+    }
+}
+
+impl ImagePages for ImageWriter<'_> {
+    fn page_size(&self) -> PageSize {
+        Self::page_size(self)
+    }
+
+    fn begin(&mut self) -> shroom_page::Result<LogicalPage> {
+        Self::begin(self)
+    }
+
+    fn write(&mut self, page: LogicalPage, bytes: &[u8]) -> shroom_page::Result<()> {
+        Self::write(self, page, bytes)
+    }
+}
+
 /// Writes the segments of an image.
 #[derive(Debug)]
-pub struct SegmentImage<'s> {
-    image: ImageWriter<'s>,
+pub struct SegmentImage<P> {
+    image: P,
     geometry: Geometry,
     window: VecDeque<Held>,
     /// Largest data that each held storage page takes, and its number.
@@ -42,11 +84,13 @@ pub struct SegmentImage<'s> {
 struct Held {
     page: LogicalPage,
     bytes: Box<[u8]>,
+    /// Since it was last given out.
+    changed: bool,
 }
 
-impl<'s> SegmentImage<'s> {
+impl<P: ImagePages> SegmentImage<P> {
     /// An image without segments.
-    pub fn new(image: ImageWriter<'s>) -> Self {
+    pub fn new(image: P) -> Self {
         Self {
             geometry: Geometry::new(image.page_size()),
             image,
@@ -63,9 +107,24 @@ impl<'s> SegmentImage<'s> {
         self.image.page_size()
     }
 
-    /// Pages of the file so far.
-    pub fn physical_pages(&self) -> u32 {
-        self.image.physical_pages()
+    /// Where the pages go.
+    pub fn pages(&self) -> &P {
+        &self.image
+    }
+
+    /// Where the pages go.
+    pub fn pages_mut(&mut self) -> &mut P {
+        &mut self.image
+    }
+
+    /// The held pages that have changed since the last call: who is to read what is in them so far needs them.
+    pub fn take_changed(&mut self) -> Vec<(LogicalPage, Box<[u8]>)> {
+        let changed = self.window.iter_mut().filter(|held| held.changed);
+        let given = changed.map(|held| {
+            held.changed = false;
+            (held.page, held.bytes.clone())
+        });
+        given.collect()
     }
 
     /// Largest data of one segment, in bytes: the page size less 12.
@@ -108,6 +167,7 @@ impl<'s> SegmentImage<'s> {
         let held = &mut self.window[at];
         assert_eq!(held.page, page, "a page with room is held");
         let sound = "a page made here is sound, and its room was asked for";
+        held.changed = true;
         let offset = page::allocate(&mut held.bytes, data, None).expect(sound);
         if let Some(room) = page::room(&held.bytes).expect(sound).largest {
             self.rooms.insert((room, page.0));
@@ -130,7 +190,12 @@ impl<'s> SegmentImage<'s> {
             self.write_first()?;
         }
         let page = self.image.begin()?;
-        self.window.push_back(Held { page, bytes });
+        let changed = true;
+        self.window.push_back(Held {
+            page,
+            bytes,
+            changed,
+        });
         self.rooms.insert((limit, page.0));
         Ok(self.place(page, limit, data))
     }
@@ -191,9 +256,33 @@ impl<'s> SegmentImage<'s> {
             self.extent_page(&mut first, &loose)?;
             loose.clear();
         }
+        self.blob_behind(first, pages, &loose)
+    }
+
+    /// How a value of `length` bytes is divided as a blob: pages of its only extent, and bytes behind it.
+    ///
+    /// # Errors
+    /// [`SegError::Range`] when no number is high enough.
+    pub fn blob_plan(&self, length: u64) -> Result<(u32, usize)> {
+        let plan = Plan::new(self.page_bytes(), 0, length, length);
+        let pages = u32::try_from(plan.pages).map_err(|_| wrong_length(length, u64::MAX))?;
+        Ok((pages, plan.tail as usize))
+    }
+
+    /// Stores the blob whose extent is `pages` pages from `first` on, which were begun for it, and whose other bytes are
+    /// `tail`.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate).
+    pub fn blob_behind(
+        &mut self,
+        first: LogicalPage,
+        pages: u32,
+        tail: &[u8],
+    ) -> Result<SegmentAddr> {
         let extent = Extent { first, pages };
         let extents = if pages > 0 { &[extent][..] } else { &[] };
-        let data = chain_data(extents, &loose).expect("one extent can be counted");
+        let data = chain_data(extents, tail).expect("one extent can be counted");
         self.allocate(&data)
     }
 
@@ -201,7 +290,7 @@ impl<'s> SegmentImage<'s> {
     ///
     /// # Errors
     /// Those of the page layer.
-    pub fn finish(mut self) -> Result<(ImageWriter<'s>, [u8; ROOT_LEN])> {
+    pub fn finish(mut self) -> Result<(P, [u8; ROOT_LEN])> {
         self.write_held()?;
         let mut root = SegRoot {
             height: 0,
@@ -277,7 +366,11 @@ impl<'s> SegmentImage<'s> {
         Ok(())
     }
 
-    fn write_held(&mut self) -> Result<()> {
+    /// Writes what is held.
+    ///
+    /// # Errors
+    /// Those of the page layer.
+    pub fn write_held(&mut self) -> Result<()> {
         while !self.window.is_empty() {
             self.write_first()?;
         }
@@ -286,7 +379,7 @@ impl<'s> SegmentImage<'s> {
 
     /// Writes the first page held.
     fn write_first(&mut self) -> Result<()> {
-        let Some(Held { page, bytes }) = self.window.pop_front() else {
+        let Some(Held { page, bytes, .. }) = self.window.pop_front() else {
             return Ok(());
         };
         let room = page::room(&bytes).expect("a page made here is sound");

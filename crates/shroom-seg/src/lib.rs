@@ -64,6 +64,8 @@ mod index_page;
 #[cfg(feature = "std")]
 mod index_walk;
 mod layout;
+#[cfg(feature = "std")]
+mod moving;
 mod page;
 #[cfg(feature = "std")]
 mod places;
@@ -84,9 +86,13 @@ pub use chain::{segment, segment_data, segment_data_of, segment_span};
 pub use cursor::{BlobChunks, BlobCursor};
 pub use error::{Fault, Result, SegError};
 #[cfg(feature = "std")]
-pub use image::{SegmentImage, WINDOW_PAGES};
+pub use image::{ImagePages, SegmentImage, WINDOW_PAGES};
+#[cfg(feature = "std")]
+pub use moving::TakenBlob;
 #[cfg(feature = "std")]
 pub use places::{BlobPlaces, blob_places};
+#[cfg(feature = "std")]
+pub use root::free_bytes;
 #[cfg(feature = "std")]
 pub use salvage::{LiveSegment, blob_extents, index_pages, live_segments};
 #[cfg(feature = "std")]

@@ -90,6 +90,14 @@ impl SegRoot {
     }
 }
 
+/// Free bytes in the storage pages, as the root has them.
+///
+/// # Errors
+/// Corruption of the root.
+pub fn free_bytes(root: &[u8; ROOT_LEN]) -> Result<u64> {
+    Ok(SegRoot::parse(root)?.free_bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -184,10 +184,25 @@ impl<'t, 's> SegmentTxn<'t, 's> {
         for &addr in old {
             self.free(addr)?;
         }
+        let (linked, last) = self.split_chain(data);
+        let next = self.allocate(last)?;
+        self.link_chain(linked, next)
+    }
+
+    /// What of a chain's data takes whole pages, and what its last segment.
+    pub(crate) fn split_chain<'d>(&self, data: &'d [u8]) -> (&'d [u8], &'d [u8]) {
         let piece = self.capacity() - FAR_LINK_LEN;
         let pieces = data.len().saturating_sub(self.capacity()).div_ceil(piece);
-        let (linked, last) = data.split_at(pieces * piece);
-        let mut next = self.allocate(last)?;
+        data.split_at(pieces * piece)
+    }
+
+    /// Stores the data of whole pages that come before a segment in its chain, and returns the head.
+    pub(crate) fn link_chain(
+        &mut self,
+        linked: &[u8],
+        mut next: SegmentAddr,
+    ) -> Result<SegmentAddr> {
+        let piece = self.capacity() - FAR_LINK_LEN;
         for data in linked.chunks(piece).rev() {
             let page = self.fresh_page()?;
             let placed = self.change(page, |bytes| page::allocate(bytes, data, Some(next)))?;
@@ -202,20 +217,41 @@ impl<'t, 's> SegmentTxn<'t, 's> {
         self.txn.page_size().bytes()
     }
 
-    /// An empty storage page: the lowest emptied one, or a new one.
-    fn fresh_page(&mut self) -> Result<LogicalPage> {
-        let page = match self.emptied.pop_first() {
-            Some(page) => page,
+    /// An empty storage page: the lowest emptied one, or a new one; not below the floor of the page transaction.
+    pub(crate) fn fresh_page(&mut self) -> Result<LogicalPage> {
+        let emptied = self
+            .emptied
+            .range(self.txn.number_floor()..)
+            .next()
+            .copied();
+        let page = match emptied {
+            Some(page) => {
+                self.emptied.remove(&page);
+                page
+            }
             None => self.txn.allocate()?,
         };
         page::init(self.txn.page_mut(page)?);
-        self.storage_pages += 1;
-        self.free_bytes += (self.page_bytes() - PAGE_HEADER_LEN) as u64;
+        self.count_page();
         Ok(page)
     }
 
+    /// Counts a storage page that is there now, with nothing in it.
+    pub(crate) fn count_page(&mut self) {
+        self.storage_pages += 1;
+        self.free_bytes += (self.page_bytes() - PAGE_HEADER_LEN) as u64;
+    }
+
+    /// Gives new numbers to the pages of the free-space index, when it is written: its leaves first.
+    ///
+    /// # Errors
+    /// Corruption of the index; those of the page layer.
+    pub fn rehome_index(&mut self) -> Result<()> {
+        self.index.rehome(self.txn)
+    }
+
     /// Edits a storage page, and brings the totals and the index after it.
-    fn change<T>(
+    pub(crate) fn change<T>(
         &mut self,
         page: LogicalPage,
         edit: impl FnOnce(&mut [u8]) -> Result<T, PageFault>,

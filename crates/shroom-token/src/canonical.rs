@@ -12,7 +12,7 @@
 //! Absent on purpose: does not sort; knows no file.
 
 use shroom_page::{ImageWriter, LogicalPage};
-use shroom_seg::{SegError, SegmentImage};
+use shroom_seg::{ImagePages, SegError, SegmentAddr, SegmentImage};
 
 use crate::edge::{RightEdge, WriteNode};
 use crate::merge::{Stream, Totals};
@@ -42,8 +42,8 @@ const WASTE_DIVISOR: usize = 8;
 /// assert_eq!(get(&snapshot, &root, TokenId(7))?, Some(Stored::Inline(b"spore")));
 /// # Ok::<(), shroom_token::TokenError>(())
 /// ```
-pub struct CanonicalImage<'s> {
-    segments: SegmentImage<'s>,
+pub struct CanonicalImage<P> {
+    segments: SegmentImage<P>,
     edge: RightEdge,
     /// Tokens that are in no pack yet: no more than one fills a page with.
     waiting: Stream,
@@ -53,7 +53,7 @@ pub struct CanonicalImage<'s> {
     encoded: Vec<u8>,
 }
 
-impl std::fmt::Debug for CanonicalImage<'_> {
+impl<P> std::fmt::Debug for CanonicalImage<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CanonicalImage")
             .field("last", &self.last)
@@ -61,7 +61,7 @@ impl std::fmt::Debug for CanonicalImage<'_> {
     }
 }
 
-impl WriteNode for SegmentImage<'_> {
+impl<P: ImagePages> WriteNode for SegmentImage<P> {
     fn write_node(
         &mut self,
         _page: Option<LogicalPage>,
@@ -78,9 +78,16 @@ impl WriteNode for SegmentImage<'_> {
     }
 }
 
-impl<'s> CanonicalImage<'s> {
+impl CanonicalImage<ImageWriter<'_>> {
+    /// Pages of the file so far.
+    pub fn physical_pages(&self) -> u32 {
+        self.segments.pages().physical_pages()
+    }
+}
+
+impl<P: ImagePages> CanonicalImage<P> {
     /// An image without tokens.
-    pub fn new(image: ImageWriter<'s>) -> Self {
+    pub fn new(image: P) -> Self {
         let page_size = image.page_size().bytes();
         Self {
             segments: SegmentImage::new(image),
@@ -94,11 +101,6 @@ impl<'s> CanonicalImage<'s> {
             },
             encoded: Vec::new(),
         }
-    }
-
-    /// Pages of the file so far.
-    pub fn physical_pages(&self) -> u32 {
-        self.segments.physical_pages()
     }
 
     /// Adds a token, whose id is above all others.
@@ -135,18 +137,56 @@ impl<'s> CanonicalImage<'s> {
         self.push_stored(id, &blob_reference(head, length), true)
     }
 
+    /// The segments, for blobs to be put there.
+    pub(crate) fn segments(&mut self) -> &mut SegmentImage<P> {
+        &mut self.segments
+    }
+
+    /// Adds a token of `length` bytes whose value was stored as a blob.
+    pub(crate) fn push_blob(&mut self, id: TokenId, head: SegmentAddr, length: u64) -> Result<()> {
+        self.begin(id, length)?;
+        self.push_stored(id, &blob_reference(head, length), true)
+    }
+
+    /// The tokens that are in no pack yet, as a pack, with the id of the first.
+    pub(crate) fn waiting(&self) -> Option<(u64, Vec<u8>)> {
+        let (id, ..) = self.waiting.token(0)?;
+        let mut pack = Vec::new();
+        self.waiting.encode(0..self.waiting.len(), &mut pack);
+        Some((id, pack))
+    }
+
+    /// The packs that are in no directory leaf yet.
+    pub(crate) fn open_entries(&self) -> &[Entry] {
+        self.edge.leaf()
+    }
+
     /// Writes what is waiting, the directory and the free-space index: the image, to be finished with these roots.
     ///
     /// # Errors
     /// Those of the layers below.
-    pub fn finish(mut self) -> Result<(ImageWriter<'s>, [u8; 64], TokenRoot)> {
+    pub fn finish(mut self) -> Result<(P, [u8; 64], TokenRoot)> {
+        let root = self.finish_directory()?;
+        let (image, seg) = self.segments.finish()?;
+        Ok((image, seg, root))
+    }
+
+    /// Writes what is waiting.
+    pub(crate) fn finish_packs(&mut self) -> Result<()> {
         while !self.waiting.is_empty() {
             self.write_pack(self.full())?;
         }
+        Ok(())
+    }
+
+    /// Writes what is waiting, and the directory.
+    pub(crate) fn finish_directory(&mut self) -> Result<TokenRoot> {
+        self.finish_packs()?;
         let Totals { tokens, payload } = self.totals;
         let mut root = TokenRoot::EMPTY;
         if tokens > 0 {
-            let (height, addr) = self.edge.finish(&mut self.segments)?;
+            let edge = std::mem::replace(&mut self.edge, RightEdge::new(0));
+            let (height, addr) = edge.finish(&mut self.segments)?;
             root = TokenRoot {
                 height,
                 addr,
@@ -154,8 +194,7 @@ impl<'s> CanonicalImage<'s> {
                 payload,
             };
         }
-        let (image, seg) = self.segments.finish()?;
-        Ok((image, seg, root))
+        Ok(root)
     }
 
     fn begin(&mut self, id: TokenId, length: u64) -> Result<()> {

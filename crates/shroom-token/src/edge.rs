@@ -59,6 +59,11 @@ impl RightEdge {
         self.levels.insert(0, level);
     }
 
+    /// The entries of the last leaf.
+    pub(crate) fn leaf(&self) -> &[Entry] {
+        self.levels.first().map_or(&[], |leaf| &leaf.entries)
+    }
+
     /// Adds an entry at the end of a level.
     pub(crate) fn add(
         &mut self,

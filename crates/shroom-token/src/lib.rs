@@ -57,6 +57,8 @@ mod bulk;
 mod canonical;
 mod column;
 #[cfg(feature = "std")]
+pub mod compaction;
+#[cfg(feature = "std")]
 mod diff;
 #[cfg(feature = "std")]
 mod edge;

@@ -669,6 +669,70 @@ fn compact(dir: &Path) -> Outcome {
     Ok(())
 }
 
+/// Compaction in place: its speed, the room that it takes, and how long a writer waits at most while it runs.
+fn compact_in_place(dir: &Path) -> Outcome {
+    let path = dir.join("in-place.shroom");
+    for online in [false, true] {
+        let db = Db::create(&path)?;
+        let mut random = Random(23);
+        let mut bytes = Vec::new();
+        for _ in 0..2 * TOKENS {
+            let len = random.length();
+            random.fill(&mut bytes, len);
+            db.put(random.below(TOKENS), &bytes)?;
+        }
+        // A closed file has no free page.
+        db.close()?;
+        let db = Db::open(&path)?;
+        let before = file_len(&path)?;
+        let most = std::sync::atomic::AtomicU64::new(before);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        let mut seconds = 0.0;
+        let (puts, longest) = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| -> shroom::Result<(u64, f64)> {
+                let (mut puts, mut longest) = (0, 0.0_f64);
+                let mut random = Random(29);
+                let mut bytes = Vec::new();
+                while online && !done.load(relaxed) {
+                    let len = random.length();
+                    random.fill(&mut bytes, len);
+                    let start = Instant::now();
+                    db.put(random.below(TOKENS), &bytes)?;
+                    longest = longest.max(start.elapsed().as_secs_f64());
+                    puts += 1;
+                    // About 20,000 a second: a busy game server, not a load.
+                    if puts % 20 == 0 {
+                        std::thread::sleep(std::time::Duration::from_millis(1));
+                    }
+                }
+                Ok((puts, longest))
+            });
+            let start = Instant::now();
+            let made = db.compact_with(&mut |_| {
+                most.fetch_max(file_len(&path).unwrap_or(0), relaxed);
+                std::ops::ControlFlow::Continue(())
+            });
+            seconds = start.elapsed().as_secs_f64();
+            done.store(true, relaxed);
+            made.and(writer.join().expect("the writer does not panic"))
+        })?;
+        let after = file_len(&path)?;
+        println!(
+            "compact in place, {TOKENS} tokens of 8 to 512 bytes, {}: from {:.1} MB to {:.1} MB, at most {:.1} MB, {:.0} MB/s; {puts} puts meanwhile, the longest {:.1} ms",
+            if online { "beside a writer" } else { "alone" },
+            before as f64 / 1e6,
+            after as f64 / 1e6,
+            most.into_inner() as f64 / 1e6,
+            before as f64 / 1e6 / seconds,
+            longest * 1e3,
+        );
+        db.close()?;
+        std::fs::remove_file(&path)?;
+    }
+    Ok(())
+}
+
 /// The content root: by reading all tokens, and kept; what keeping it costs a put.
 fn roots(dir: &Path) -> Outcome {
     for (name, length) in [
@@ -788,7 +852,7 @@ fn main() -> Outcome {
     let dir = tempfile::tempdir_in(std::env::var_os("SHROOM_DIR").unwrap_or_else(|| ".".into()))?;
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     type Part = (&'static str, fn(&Path) -> Outcome);
-    let parts: [Part; 13] = [
+    let parts: [Part; 14] = [
         ("sizes", sizes),
         ("churn", churn),
         ("gets", gets),
@@ -800,6 +864,7 @@ fn main() -> Outcome {
         ("snapshots", snapshots),
         ("deltas", deltas),
         ("compact", compact),
+        ("compact-in-place", compact_in_place),
         ("roots", roots),
         ("proofs", proofs),
     ];

@@ -197,7 +197,7 @@ fn write_image(
 /// An image being written.
 struct Writing<'w, 's> {
     state: &'w State,
-    image: CanonicalImage<'s>,
+    image: CanonicalImage<ImageWriter<'s>>,
     done: CompactionProgress,
     /// Bytes that large values in the pages may still have: a forged directory may name the same one many times.
     blob_bytes_left: u64,

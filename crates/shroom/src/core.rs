@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, Weak};
 
 use shroom_page::{JournalMark, PageError, PageStore};
 
+use crate::compaction::Compactor;
 use crate::drain::{Drain, Draining};
 use crate::error::{Error, Result};
 use crate::operation::Operation;
@@ -96,6 +97,7 @@ pub(crate) struct Core {
     pub(crate) this: Weak<Core>,
     /// Sequence of the checkpoint found at open.
     pub(crate) opened_at: u64,
+    pub(crate) compactor: Compactor,
 }
 
 /// What only the holder of the writer's lock changes.
@@ -103,6 +105,10 @@ pub(crate) struct Core {
 pub(crate) struct Writer {
     scratch: Vec<u8>,
     pub(crate) draining: Draining,
+    /// Who waits for a checkpoint, or for a step of a compaction, to end.
+    pub(crate) waiting: u32,
+    /// The thread of the last compaction that began by itself.
+    pub(crate) compaction_thread: Option<JoinHandle<()>>,
     /// The thread that ran the last background checkpoint.
     pub(crate) thread: Option<JoinHandle<()>>,
     /// Bytes of the active journal area at which the next pause is due, while a checkpoint runs.
@@ -138,6 +144,7 @@ impl Core {
             progress: Progress::default(),
             this: Weak::clone(this),
             opened_at,
+            compactor: Compactor::default(),
         }))
     }
 
@@ -160,7 +167,9 @@ impl Core {
 
     /// Commits changes as one batch.
     pub(crate) fn write(&self, writes: &[Write<'_>]) -> Result<Outcome> {
-        self.write_locked(self.writable()?, writes)
+        let outcome = self.write_locked(self.writable()?, writes)?;
+        self.compact_if_due();
+        Ok(outcome)
     }
 
     pub(crate) fn value_len_max(&self) -> u64 {
@@ -381,7 +390,9 @@ impl Core {
             }
             self.store.journal_mark()
         };
-        self.sync(mark.sequence)
+        self.sync(mark.sequence)?;
+        self.compact_if_due();
+        Ok(())
     }
 
     pub(crate) fn mark(&self) -> JournalMark {

@@ -146,7 +146,9 @@ impl Db {
         &self,
         tokens: impl IntoIterator<Item = (u64, T)>,
     ) -> Result<u64> {
-        self.core().bulk_load(&mut tokens.into_iter())
+        let loaded = self.core().bulk_load(&mut tokens.into_iter())?;
+        self.core().compact_if_due();
+        Ok(loaded)
     }
 
     /// The value of token `id`. Copies nothing when the value lies contiguously.
@@ -231,7 +233,9 @@ impl Db {
     /// Those of [`put`](Self::put) and [`flush`](Self::flush).
     pub fn checkpoint(&self) -> Result<()> {
         let core = self.core();
-        core.drain_all(core.writable()?).map(|_| ())
+        drop(core.drain_all(core.writable()?)?);
+        core.compact_if_due();
+        Ok(())
     }
 
     /// Figures on the database and its file.

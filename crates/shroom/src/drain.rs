@@ -48,8 +48,17 @@ pub(crate) enum Draining {
     Idle,
     /// A thread is at it.
     Running,
+    /// A step of a compaction has the pages to itself.
+    Compacting,
     /// It failed; the frozen overlay is still there, and so are its frames.
     Failed { error: Arc<Error>, drain: Drain },
+}
+
+impl Draining {
+    /// Somebody else changes the pages.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self, Self::Running | Self::Compacting)
+    }
 }
 
 impl Core {
@@ -119,7 +128,7 @@ impl Core {
     }
 
     /// Moves the overlay below an empty one; false when there was nothing in it. Nothing may be frozen already.
-    fn freeze(&self) -> bool {
+    pub(crate) fn freeze(&self) -> bool {
         let state = self.state.load_full();
         assert!(state.frozen.is_none(), "an overlay was frozen over another");
         if state.overlay.is_empty() {
@@ -135,7 +144,7 @@ impl Core {
     }
 
     /// Drains the frozen overlay, on a thread where that is wanted.
-    fn start(&self, writer: &mut Writer, drain: Drain) -> Result<()> {
+    pub(crate) fn start(&self, writer: &mut Writer, drain: Drain) -> Result<()> {
         if !self.options.background {
             return self.drain_now(writer, drain);
         }
@@ -161,7 +170,10 @@ impl Core {
             let mut writer = core.writer();
             let panic;
             (writer.draining, panic) = match ended {
-                Ok(Ok(())) => (Draining::Idle, None),
+                Ok(Ok(())) => {
+                    core.note_drained(&mut writer);
+                    (Draining::Idle, None)
+                }
                 Ok(Err(error)) => (failed(error), None),
                 Err(panic) => (failed(Error::Page(PageError::Poisoned)), Some(panic)),
             };
@@ -186,7 +198,7 @@ impl Core {
     }
 
     /// Drains the frozen overlay, if any, here and now, under the writer's lock.
-    fn drain_now(&self, writer: &mut Writer, drain: Drain) -> Result<()> {
+    pub(crate) fn drain_now(&self, writer: &mut Writer, drain: Drain) -> Result<()> {
         writer.draining = Draining::Idle;
         let result = self.drain_frozen(&drain, &mut |base, last| self.publish_base(base, last));
         if let Err(error) = result {
@@ -199,21 +211,37 @@ impl Core {
             }
             return Err(Error::Checkpoint(error));
         }
+        self.note_drained(writer);
         Ok(())
+    }
+
+    /// Waits until nobody else changes the pages. A compaction begins no step while somebody waits.
+    pub(crate) fn wait_while_busy<'g>(
+        &'g self,
+        mut writer: MutexGuard<'g, Writer>,
+    ) -> MutexGuard<'g, Writer> {
+        if !writer.draining.is_busy() {
+            return writer;
+        }
+        writer.waiting += 1;
+        while writer.draining.is_busy() {
+            writer = self
+                .drained
+                .wait(writer)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        writer.waiting -= 1;
+        self.drained.notify_all();
+        writer
     }
 
     /// Waits until no checkpoint runs. One that failed is tried again where that can help: the disk may have room again, and a
     /// page whose write failed is no part of any state. (A failed sync is not tried again: it has poisoned the store.)
     pub(crate) fn wait_for_drain<'g>(
         &'g self,
-        mut writer: MutexGuard<'g, Writer>,
+        writer: MutexGuard<'g, Writer>,
     ) -> Result<MutexGuard<'g, Writer>> {
-        while let Draining::Running = writer.draining {
-            writer = self
-                .drained
-                .wait(writer)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        let mut writer = self.wait_while_busy(writer);
         if let Draining::Failed { error, drain } = &writer.draining {
             let (error, drain) = (Arc::clone(error), *drain);
             if !matches!(error.kind(), ErrorKind::Full | ErrorKind::Io) {
@@ -344,7 +372,7 @@ impl Core {
     }
 
     /// Publishes a base below the overlays that are there; after the last slice the frozen one is in it.
-    fn publish_base(&self, base: Arc<Base>, last: bool) {
+    pub(crate) fn publish_base(&self, base: Arc<Base>, last: bool) {
         let state = self.state.load_full();
         let frozen = if last { None } else { state.frozen.clone() };
         self.state
@@ -384,17 +412,16 @@ impl Core {
         self.sync(self.mark().sequence)
     }
 
-    /// Waits until no checkpoint runs and its thread has ended, whether or not it could do its work.
-    pub(crate) fn end_thread<'g>(
-        &'g self,
-        mut writer: MutexGuard<'g, Writer>,
-    ) -> MutexGuard<'g, Writer> {
-        while let Draining::Running = writer.draining {
-            writer = self
-                .drained
-                .wait(writer)
-                .unwrap_or_else(PoisonError::into_inner);
+    /// Waits until no checkpoint runs and the threads have ended, whether or not they could do their work. The database is
+    /// closed, so no other begins.
+    fn end_threads<'g>(&'g self, mut writer: MutexGuard<'g, Writer>) -> MutexGuard<'g, Writer> {
+        // A compaction ends with the step that it is at, for which it needs the lock.
+        if let Some(thread) = writer.compaction_thread.take() {
+            drop(writer);
+            drop(thread.join());
+            writer = self.writer();
         }
+        writer = self.wait_while_busy(writer);
         if let Some(thread) = writer.thread.take() {
             // It is past its last use of the lock, and lets go of the storage, and so of the file's lock, as it ends.
             drop(thread.join());
@@ -403,7 +430,7 @@ impl Core {
     }
 
     fn close_locked(&self, writer: MutexGuard<'_, Writer>) -> Result<()> {
-        let writer = self.end_thread(writer);
+        let writer = self.end_threads(writer);
         if self.store.is_poisoned() {
             return Err(PageError::Poisoned.into());
         }

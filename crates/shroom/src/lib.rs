@@ -37,6 +37,7 @@
 mod batch;
 mod bulk;
 mod compact;
+mod compaction;
 mod content_root;
 mod core;
 mod db;
@@ -69,6 +70,7 @@ mod writing_at;
 
 pub use batch::Batch;
 pub use compact::{Compaction, CompactionProgress, OnProgress};
+pub use compaction::{CompactProgress, CompactStage, OnCompactProgress};
 pub use db::Db;
 pub use delta::{AppliedDelta, Delta, DeltaInfo};
 pub use diff::{Diff, Difference};

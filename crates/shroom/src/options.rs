@@ -36,6 +36,8 @@ pub struct Options {
     pub(crate) background: bool,
     /// `None`: as the file does.
     pub(crate) track_content_root: Option<bool>,
+    /// Free share of the file from which on it is compacted after a checkpoint.
+    pub(crate) compact_above: Option<f64>,
     /// Exactly this many bytes of changed pages make a slice of a checkpoint; `None`: by the file's size.
     pub(crate) slice_bytes: Option<usize>,
     /// Exactly this many bytes are gathered by a writer before they go to pages; `None`: by the page size.
@@ -54,6 +56,7 @@ impl Default for Options {
             read_only: false,
             background: true,
             track_content_root: None,
+            compact_above: None,
             slice_bytes: None,
             stream_bytes: None,
         }
@@ -134,6 +137,17 @@ impl Options {
         self
     }
 
+    /// Compacts the file by itself when a checkpoint leaves at least this share of it free, 0 to 1; off by default. What is free
+    /// are pages and the rests of pages, as in [`Stats::free_share`](crate::Stats::free_share). With a checkpoint in the
+    /// background the compaction, too, has a thread of its own, and readers and writers go on; without, the call that ran the
+    /// checkpoint runs it, and the file's bytes still depend on nothing but the operations. What a compaction could not free is
+    /// no reason for another one, until there is twice as much; nor is a file under 64 pages.
+    #[must_use]
+    pub fn compact_above(mut self, free_share: f64) -> Self {
+        self.compact_above = Some(free_share);
+        self
+    }
+
     /// For tests: after how many bytes of changed pages a slice of a checkpoint is committed, whatever the file's size. A
     /// slice ends between two packs, so 1 makes it as small as it can be.
     #[cfg(feature = "faulty")]
@@ -198,6 +212,15 @@ impl Options {
             return Err(Error::Option {
                 option: "journal_limit",
                 detail,
+            });
+        }
+        if let Some(share) = self
+            .compact_above
+            .filter(|share| !(0.0..=1.0).contains(share))
+        {
+            return Err(Error::Option {
+                option: "compact_above",
+                detail: format!("expected a share of 0 to 1, got {share}"),
             });
         }
         PageSize::new(self.page_size).ok_or_else(|| Error::Option {

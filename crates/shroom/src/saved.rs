@@ -141,7 +141,7 @@ impl Core {
 
     fn delete_snapshot(&self, name: &str) -> Result<()> {
         // A checkpoint that failed is not tried again first: on a full disk this is what makes room for it.
-        let writer = self.end_thread(self.writable()?);
+        let writer = self.wait_while_busy(self.writable()?);
         writer.check_open()?;
         // What was written before the deletion must not be lost by a crash that the deletion outlives.
         self.sync(self.mark().sequence)?;
@@ -160,7 +160,7 @@ impl Core {
 
     fn restore(&self, name: &str) -> Result<()> {
         // Nor here: what it was to move is to go, and so are the pages that it may have failed at.
-        let mut writer = self.end_thread(self.writable()?);
+        let mut writer = self.wait_while_busy(self.writable()?);
         writer.check_open()?;
         // Its roots must be sound before anything changes.
         Base::new(self.store.open_snapshot(name).map_err(named)?)?;

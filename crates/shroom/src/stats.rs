@@ -60,11 +60,18 @@ pub struct Stats {
     pub checkpoint: u64,
     /// Number of named snapshots.
     pub snapshots: u64,
+    /// Compactions in place that were finished since the database was opened.
+    pub compactions: u64,
     /// The application's tag.
     pub tag: u64,
 }
 
 impl Stats {
+    /// Share of the file that is free, 0 to 1: free pages and what is free in storage pages.
+    pub fn free_share(&self) -> f64 {
+        self.free_bytes as f64 / self.file_bytes.max(1) as f64
+    }
+
     pub(crate) fn of(core: &Core) -> Result<Self> {
         let state = core.state.load_full();
         let pages = &state.base.pages;
@@ -103,6 +110,7 @@ impl Stats {
             overlay_tokens: overlays().map(|overlay| overlay.len() as u64).sum(),
             checkpoint: pages.sequence(),
             snapshots: store.snapshots,
+            compactions: core.compactor.finished(),
             tag: state.tag(),
         })
     }

@@ -142,6 +142,7 @@ impl Life {
                     self.check_held(world, &snapshot, &model)?;
                 }
             }
+            Step::Compact(steps, budget) => self.compact(world, *steps, *budget)?,
             Step::Fault(ahead, fault) => self.arm(*ahead, *fault),
             Step::Room(bytes) => {
                 let limit = bytes.map(|bytes| self.storage.image().len() as u64 + bytes);
@@ -218,6 +219,45 @@ impl Life {
                 }
                 self.after_failure(op, began)
             }
+        }
+    }
+
+    /// Steps of a compaction: they change nothing that is shown, whether they fail or not.
+    fn compact(&mut self, world: &mut World<'_>, steps: u32, budget: u64) -> Result<(), Failure> {
+        if self.damaged_at.is_some() {
+            // What it costs is known for the pages as they lay then.
+            return Ok(());
+        }
+        for _ in 0..steps {
+            let began = self.storage.events();
+            match self.db.compact_step(budget) {
+                Ok(_) if self.poisoned => {
+                    return Err(Failure::new(FailureKind::PoisonIgnored, "a compaction"));
+                }
+                Ok(progress) => {
+                    world.tally.add("steps of compactions", 1);
+                    world.digest.update(&progress.file_bytes.to_le_bytes());
+                    if progress.done {
+                        world.tally.add("compactions", 1);
+                        break;
+                    }
+                }
+                Err(error) => {
+                    world.tally.error(&error);
+                    world.digest.update(error.to_string().as_bytes());
+                    if !self.excuses(&error) {
+                        let message = format!("a compaction: {error}");
+                        return Err(Failure::new(FailureKind::WrongError, message));
+                    }
+                    // Like a checkpoint, it has no content of its own.
+                    return self.after_failure(&Op::Checkpoint, began);
+                }
+            }
+        }
+        match fingerprint(&self.db) {
+            Ok(found) if found == self.history.model().fingerprint() => Ok(()),
+            Ok(_) => Err(Failure::new(FailureKind::HalfDone, "a compaction")),
+            Err(error) => self.judge_read(Err(Wrong::Error(error)), "after a compaction"),
         }
     }
 

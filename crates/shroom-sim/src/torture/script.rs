@@ -30,6 +30,8 @@ pub struct Opening {
     pub read_only_first: bool,
     /// Whether the file is to keep track of the content root from now on; `None`: as it does.
     pub track: Option<bool>,
+    /// Free share from which on it compacts itself.
+    pub compact_above: Option<f64>,
     /// A fault so many calls later, which may come when opening has ended.
     pub fault: Option<(u64, Fault)>,
 }
@@ -45,6 +47,9 @@ impl Opening {
             .background(false);
         if let Some(track) = self.track {
             options = options.track_content_root(track);
+        }
+        if let Some(share) = self.compact_above {
+            options = options.compact_above(share);
         }
         match self.slice_bytes {
             Some(bytes) => options.slice_bytes(bytes),
@@ -75,6 +80,8 @@ pub enum Step {
     Hold,
     /// The oldest snapshot held is read and given up.
     Release,
+    /// So many steps of a compaction in place, fewer when it ends, each of about so many bytes.
+    Compact(u32, u64),
     /// A call fails, so many calls from now.
     Fault(u64, Fault),
     /// The disk has so many bytes left beyond the file's present length, or no limit.
@@ -130,6 +137,7 @@ fn opening(random: &mut Random) -> Opening {
         slice_bytes: one_of(random, &[None, Some(1), Some(2_048), Some(8_192)]),
         read_only_first: random.below(4) == 0,
         track: one_of(random, &[None, None, Some(true), Some(false)]),
+        compact_above: one_of(random, &[None, None, None, Some(0.3)]),
         fault: (random.below(6) == 0).then(|| (random.below(12), fault(random))),
     }
 }
@@ -187,6 +195,10 @@ impl Script {
                 11..14 => Step::Release,
                 14..24 => Step::Read(Read::random(&self.settings.workload, random)),
                 24..32 => Step::Op(self.settings.workload.snapshot_op(random)),
+                32..36 => {
+                    let steps = one_of(random, &[1, 2, 5, 1_000]);
+                    Step::Compact(steps, one_of(random, &[1, 3_000, 30_000, 1 << 20]))
+                }
                 _ => Step::Op(self.settings.workload.op(random)),
             };
             self.steps.push(step);
