@@ -299,3 +299,91 @@ fn verify_names_what_is_leaked_or_shared() {
         10
     );
 }
+
+#[track_caller]
+fn assert_sound(store: &Store, head: SegmentAddr, data: &[u8]) {
+    let snapshot = store.snapshot();
+    assert!(blob_to_vec(&snapshot, head, data.len() as u64).unwrap() == data);
+    let mut references = References::new();
+    references
+        .add_blob(&snapshot, head, data.len() as u64)
+        .unwrap();
+    let report = verify(&snapshot, &store.seg, &references).unwrap();
+    assert_eq!(report.findings, []);
+}
+
+/// In the tail, in an extent, in both, in the padded last page; and not past the end.
+#[test]
+fn overwritten_bytes_cost_the_pages_touched() {
+    for page in [512, 4096_usize] {
+        for length in [10, 3 * page + 70, 40 * page, 100 * page - 1, 9 * page + 1] {
+            let mut store = Store::new(page as u32);
+            let mut data = fill(length);
+            let mut head = store.write(|segments| segments.blob_create(&[&data]).unwrap());
+            let places = [0, length / 2, length - length.min(page + 3), length - 1];
+            for (byte, at) in (1..).zip(places) {
+                let end = length.min(at + page / 2);
+                let before = store.snapshot();
+                data[at..end].fill(byte);
+                let bytes = &data[at..end];
+                head = store.write(|segments| {
+                    segments
+                        .blob_write_at(head, length as u64, at as u64, bytes)
+                        .unwrap()
+                });
+                // Two pages of an extent, and that of the tail.
+                assert!(changed_pages(&before, &store.snapshot()) <= 3);
+                assert_sound(&store, head, &data);
+            }
+            let past = store
+                .write(|segments| segments.blob_write_at(head, length as u64, length as u64, &[1]));
+            assert!(matches!(past, Err(SegError::Range { .. })), "{past:?}");
+        }
+    }
+}
+
+/// Pages written beforehand become a blob, or the end of one; what does not add up is refused.
+#[test]
+fn a_blob_takes_in_the_pages_of_a_stream() {
+    let page = 512;
+    let mut store = Store::new(page as u32);
+    let streamed = |store: &Store, bytes: &[u8]| {
+        let mut stream = store.pages.page_stream().unwrap();
+        store.pages.write_stream(&mut stream, bytes).unwrap();
+        stream
+    };
+    let mut data = fill(20 * page + 33);
+    let (pages, tail) = data.split_at(20 * page);
+    let stream = streamed(&store, pages);
+    let length = data.len() as u64;
+    let head = store.write(|segments| segments.blob_adopt(None, 0, stream, tail, length).unwrap());
+    assert_sound(&store, head, &data);
+    // Behind its first 12 pages, padded at the end.
+    let mut more = fill(7 * page);
+    more[7 * page - 5..].fill(0);
+    let stream = streamed(&store, &more);
+    data.truncate(12 * page);
+    data.extend_from_slice(&more[..7 * page - 5]);
+    let (kept, new_length) = (12 * page as u64, data.len() as u64);
+    let head = store.write(|segments| {
+        segments
+            .blob_adopt(Some((head, length)), kept, stream, &[], new_length)
+            .unwrap()
+    });
+    assert_sound(&store, head, &data);
+    // Too many pages kept, a length that is another, a place inside a page.
+    for (kept, length) in [(kept * 2, kept * 2 + 512), (kept, kept + 600), (100, 612)] {
+        let stream = streamed(&store, &more[..page]);
+        let mut txn = store.pages.begin().unwrap();
+        let mut segments = SegmentTxn::open(&mut txn, &store.seg).unwrap();
+        let old = Some((head, new_length));
+        let refused = segments.blob_adopt(old, kept, stream, &[], length);
+        assert!(
+            matches!(refused, Err(SegError::Range { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_sound(&store, head, &data);
+    drop(store.pages.begin().unwrap());
+    assert_eq!(store.pages.stats(false).unwrap().reserved_pages, 0);
+}
