@@ -40,6 +40,10 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "docs/benchmarks")]
     pub(crate) output: PathBuf,
 
+    /// Measure nothing: make table and pictures again from the figures in the output directory
+    #[arg(long, conflicts_with = "keep")]
+    pub(crate) render: bool,
+
     /// Take over from the figures in the output directory what this run does not measure; its settings must be the same
     #[arg(long)]
     pub(crate) keep: bool,

@@ -19,7 +19,7 @@ pub(crate) const BATCH: usize = 1000;
 const AHEAD: usize = 100_000;
 
 /// How large the workloads are.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Settings {
     /// Number of tokens.
     pub(crate) count: u64,

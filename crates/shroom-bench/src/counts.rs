@@ -1,7 +1,8 @@
 //! Hot operations for an instruction counter: `cargo xtask bench --counts` runs each under callgrind, which counts inside
 //! [`measured`] alone. Instructions repeat where times do not.
 //!
-//! Checkpoints run in the foreground, so that the same instructions run on the same thread.
+//! Checkpoints run in the foreground, so that the same instructions run on the same thread; journal areas are large enough for what
+//! is counted, so that none comes due but the one that is counted by itself.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -16,8 +17,14 @@ use crate::workloads::get;
 /// Tokens in the store.
 const TOKENS: u64 = 50_000;
 
-/// Operations counted, where they are not the tokens themselves.
+/// Gets counted, and tokens moved by the counted checkpoint.
 const OPERATIONS: u64 = 5_000;
+
+/// Writes counted: few enough for one journal area.
+const WRITES: u64 = 500;
+
+/// Writes before the counted ones, for which the journal areas grow.
+const WARM_UP: u64 = 8_000;
 
 /// One operation: does it often, and returns how often.
 type Operation = fn(&Path) -> Outcome<u64>;
@@ -91,10 +98,16 @@ fn loaded(directory: &Path, data: Data) -> Outcome<Db> {
     for token in db.iter() {
         black_box(token?.1.len());
     }
+    touch(&db, data)?;
+    Ok(db)
+}
+
+/// Reads every token once, so that every page has been checked.
+fn touch(db: &Db, data: Data) -> Outcome {
     for index in 0..data.count {
         black_box(db.get(data.id(index))?.is_some());
     }
-    Ok(db)
+    Ok(())
 }
 
 fn get_reused(directory: &Path, ids: Ids, offset: u64) -> Outcome<u64> {
@@ -137,24 +150,41 @@ fn scan(directory: &Path) -> Outcome<u64> {
 }
 
 /// Random overwrites, in memory before the counter runs.
-fn overwrites(data: Data) -> Tokens {
+fn overwrites(data: Data, count: u64) -> Tokens {
     let mut random = Random::new(31);
-    let indices: Vec<u64> = (0..OPERATIONS).map(|_| random.below(data.count)).collect();
-    data.tokens(&indices, 1)
+    let indices: Vec<u64> = (0..count).map(|_| random.below(data.count)).collect();
+    data.tokens(&indices, count)
+}
+
+/// A loaded store that has been written to, with an empty journal.
+fn written(directory: &Path, data: Data) -> Outcome<Db> {
+    let db = loaded(directory, data)?;
+    write_batches(&db, &overwrites(data, WARM_UP))?;
+    db.checkpoint()?;
+    touch(&db, data)?;
+    Ok(db)
+}
+
+/// Counts writes, into a journal that takes them all.
+fn count_writes(db: Db, write: impl FnOnce(&Db) -> Outcome) -> Outcome<u64> {
+    let before = db.stats()?.checkpoint;
+    measured(|| write(&db))?;
+    if db.stats()?.checkpoint != before {
+        return Err("a checkpoint fell due among the writes".into());
+    }
+    db.close()?;
+    Ok(WRITES)
 }
 
 fn put(directory: &Path) -> Outcome<u64> {
     let data = data(Ids::Random);
-    let db = loaded(directory, data)?;
-    let tokens = overwrites(data);
-    measured(|| -> Outcome {
+    let tokens = overwrites(data, WRITES);
+    count_writes(written(directory, data)?, |db| {
         for (id, value) in tokens.iter() {
             db.put(id, value)?;
         }
         Ok(())
-    })?;
-    db.close()?;
-    Ok(OPERATIONS)
+    })
 }
 
 fn write_batches(db: &Db, tokens: &Tokens) -> Outcome {
@@ -171,39 +201,34 @@ fn write_batches(db: &Db, tokens: &Tokens) -> Outcome {
 
 fn batch_put(directory: &Path) -> Outcome<u64> {
     let data = data(Ids::Random);
-    let db = loaded(directory, data)?;
-    let tokens = overwrites(data);
-    measured(|| write_batches(&db, &tokens))?;
-    db.close()?;
-    Ok(OPERATIONS)
+    let tokens = overwrites(data, WRITES);
+    count_writes(written(directory, data)?, |db| write_batches(db, &tokens))
 }
 
 fn delete(directory: &Path) -> Outcome<u64> {
     let data = data(Ids::Random);
-    let db = loaded(directory, data)?;
     let order = Random::new(37).permutation(data.count);
-    let ids: Vec<u64> = order[..OPERATIONS as usize]
+    let ids: Vec<u64> = order[..WRITES as usize]
         .iter()
         .map(|&index| data.id(index))
         .collect();
-    measured(|| -> Outcome {
+    count_writes(written(directory, data)?, |db| {
         for &id in &ids {
             black_box(db.delete(id)?);
         }
         Ok(())
-    })?;
-    db.close()?;
-    Ok(OPERATIONS)
+    })
 }
 
 /// For each token that the journal holds.
 fn checkpoint(directory: &Path) -> Outcome<u64> {
     let data = data(Ids::Random);
-    let db = loaded(directory, data)?;
-    write_batches(&db, &overwrites(data))?;
+    let db = written(directory, data)?;
+    write_batches(&db, &overwrites(data, OPERATIONS))?;
+    let waiting = db.stats()?.overlay_tokens;
     measured(|| db.checkpoint())?;
     db.close()?;
-    Ok(OPERATIONS)
+    Ok(waiting)
 }
 
 fn bulk_load(directory: &Path) -> Outcome<u64> {

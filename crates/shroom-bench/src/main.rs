@@ -22,8 +22,8 @@ mod run;
 mod sample;
 mod statistics;
 mod store;
-mod syncs;
 mod table;
+mod trace;
 mod workload;
 mod workloads;
 

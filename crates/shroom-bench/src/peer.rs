@@ -90,11 +90,12 @@ fn version_in(lock: &str, package: &str) -> Option<String> {
 
 /// All peers that were built in: ours first, then the limits, then the others.
 pub(crate) fn all() -> Vec<Peer> {
-    let mut peers = vec![
+    let mut peers = Vec::new();
+    peers.extend([
         peers::shroom::PEER,
         peers::hash_map::PEER,
         peers::bare::PEER,
-    ];
+    ]);
     #[cfg(feature = "redb")]
     peers.push(peers::redb::PEER);
     #[cfg(feature = "lmdb")]

@@ -179,17 +179,19 @@ fn draw_curve(title: &str, unit: Unit, lines: &[Line<'_>], path: &Path) -> Outco
     let area = SVGBackend::new(path, (WIDTH, 320)).into_drawing_area();
     area.fill(&WHITE)?;
     let points = || lines.iter().flat_map(|(_, points)| points);
-    let range = |value: fn(&(f64, f64)) -> f64| {
+    let range = |value: fn(&(f64, f64)) -> f64, room: f64| {
         let least = points().map(value).fold(f64::MAX, f64::min);
         let greatest = points().map(value).fold(f64::MIN_POSITIVE, f64::max);
-        (least / 1.5..greatest * 1.5).log_scale()
+        (least / 1.5..greatest * room).log_scale()
     };
+    // The names stand to the right of the last points.
+    let (across, upward) = (range(|point| point.0, 5.0), range(|point| point.1, 1.5));
     let mut chart = ChartBuilder::on(&area)
         .caption(format!("{title} ({})", unit.name()), (FONT, 17))
         .margin(12)
         .x_label_area_size(32)
         .y_label_area_size(64)
-        .build_cartesian_2d(range(|point| point.0), range(|point| point.1))?;
+        .build_cartesian_2d(across, upward)?;
     chart
         .configure_mesh()
         .x_desc("tokens")
@@ -219,7 +221,7 @@ fn draw_curve(title: &str, unit: Unit, lines: &[Line<'_>], path: &Path) -> Outco
         .configure_series_labels()
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.2))
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(SeriesLabelPosition::MiddleRight)
         .draw()?;
     Ok(area.present()?)
 }

@@ -171,11 +171,17 @@ pub(crate) const ALL: &[Row] = &[
     ),
     row(
         "durable-bytes",
-        "... bytes to the device a commit",
+        "... bytes written by the device a commit, for anybody",
         Bytes,
         &[AtMost(4300.0)],
     ),
     row("durable-syncs", "... syncs a commit", Count, &[AtMost(1.0)]),
+    row(
+        "durable-blocks",
+        "... bytes of whole blocks of files a commit",
+        Bytes,
+        &[],
+    ),
     row(
         "durable-batch-p50",
         "durable batch of 100 overwrites, p50",
@@ -187,6 +193,12 @@ pub(crate) const ALL: &[Row] = &[
         "... syncs a commit",
         Count,
         &[AtMost(1.0)],
+    ),
+    row(
+        "durable-batch-blocks",
+        "... bytes of whole blocks of files a commit",
+        Bytes,
+        &[],
     ),
     row(
         "delete",

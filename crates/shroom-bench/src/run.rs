@@ -15,11 +15,12 @@ use crate::results::{PeerInfo, Results};
 use crate::sample::{Point, Sample, Window};
 use crate::statistics::Summary;
 use crate::store::Outcome;
+use crate::trace::{self, Cost};
 use crate::workload::{self, Workload};
-use crate::{machine, plot, syncs, table};
+use crate::{machine, plot, table};
 
-/// Durable commits in the two runs whose syncs are compared.
-const SYNC_COMMITS: [u64; 2] = [20, 120];
+/// Durable commits in the two traced runs that are compared.
+const TRACED_COMMITS: [u64; 2] = [20, 120];
 
 /// How often a process is looked after.
 const POLL: Duration = Duration::from_millis(5);
@@ -27,9 +28,30 @@ const POLL: Duration = Duration::from_millis(5);
 /// Runs what was asked for, prints the table, and writes table, figures and pictures.
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if arguments.list {
-        list(arguments)?;
-        return Ok(());
+        return list(arguments);
     }
+    let results = match arguments.render {
+        true => read(&arguments.output)?,
+        false => measure_all(arguments)?,
+    };
+    let page = table::page(&results);
+    print!("{page}");
+    fs::write(arguments.output.join("README.md"), &page)?;
+    let pictures = plot::all(&results, &arguments.output)?;
+    eprintln!(
+        "{} pictures, the table and the figures are in {}",
+        pictures.len(),
+        arguments.output.display()
+    );
+    Ok(())
+}
+
+/// The figures are written after each workload, so that a run that is stopped has measured something.
+fn measure_all(arguments: &Arguments) -> Outcome<Results> {
+    let earlier = match arguments.keep {
+        true => Some(read(&arguments.output)?),
+        false => None,
+    };
     let base = arguments
         .directory
         .clone()
@@ -38,36 +60,38 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         .prefix("shroom-bench-")
         .tempdir_in(base)?;
     let mut run = Run::new(arguments, directory.path())?;
-    for round in 0..arguments.size.rounds() {
-        for workload in arguments.chosen_workloads()? {
-            if round < workload.rounds_max {
-                run.round(workload, round)?;
-            }
-        }
-    }
-    let mut results = run.results(arguments)?;
-    let path = arguments.output.join("results.json");
-    if arguments.keep && path.exists() {
-        let earlier: Results = serde_json::from_slice(&fs::read(&path)?)?;
-        if serde_json::to_value(earlier.settings)? != serde_json::to_value(results.settings)? {
-            return Err(format!("{} has other settings", path.display()).into());
-        }
-        results.take_over(earlier);
+    let mut results = run.results(arguments);
+    let is_other = |earlier: &Results| earlier.settings != results.settings;
+    if earlier.as_ref().is_some_and(is_other) {
+        return Err("the figures to be kept have other settings".into());
     }
     fs::create_dir_all(&arguments.output)?;
-    let page = table::page(&results);
-    print!("{page}");
-    fs::write(arguments.output.join("README.md"), &page)?;
-    let mut text = serde_json::to_string_pretty(&results)?;
-    text.push('\n');
-    fs::write(path, text)?;
-    let pictures = plot::all(&results, &arguments.output)?;
-    eprintln!(
-        "{} pictures, the table and the figures are in {}",
-        pictures.len(),
-        arguments.output.display()
-    );
-    Ok(())
+    for round in 0..arguments.size.rounds() {
+        for workload in arguments.chosen_workloads()? {
+            if round >= workload.rounds_max {
+                continue;
+            }
+            run.round(workload, round);
+            results = run.results(arguments);
+            if let Some(earlier) = &earlier {
+                results.take_over(earlier.clone());
+            }
+            let mut text = serde_json::to_string_pretty(&results)?;
+            text.push('\n');
+            fs::write(figures(&arguments.output), text)?;
+        }
+    }
+    Ok(results)
+}
+
+fn figures(output: &Path) -> PathBuf {
+    output.join("results.json")
+}
+
+fn read(output: &Path) -> Outcome<Results> {
+    let path = figures(output);
+    let text = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(serde_json::from_slice(&text)?)
 }
 
 fn list(arguments: &Arguments) -> Outcome {
@@ -118,7 +142,7 @@ impl Run {
     }
 
     /// One workload of all peers. Each round begins with another peer, so that nobody always comes first.
-    fn round(&mut self, workload: &'static Workload, round: usize) -> Outcome {
+    fn round(&mut self, workload: &'static Workload, round: usize) {
         for step in 0..self.peers.len() {
             let index = (step + round) % self.peers.len();
             if !(workload.takes)(&self.peers[index]) {
@@ -140,7 +164,6 @@ impl Run {
                 }
             }
         }
-        Ok(())
     }
 
     fn measure(&mut self, workload: &'static Workload, index: usize, round: usize) -> Outcome {
@@ -159,13 +182,18 @@ impl Run {
         let task = Task::Measure(workload.name.to_owned());
         let sample = self.process(peer, task.clone(), settings, None)?;
         let name = peer.name;
-        let syncs = match workload.syncs_row.filter(|_| round == 0) {
-            Some(row) => self.syncs(peer, &task, settings)?.map(|count| (row, count)),
+        let traced = match workload.traced_rows.filter(|_| round == 0) {
+            Some(rows) => self
+                .traced(peer, &task, settings)?
+                .map(|costs| (rows, costs)),
             None => None,
         };
         self.check(workload.name, name, &sample)?;
-        let syncs = syncs.map(|(row, count)| (row.to_owned(), count));
-        for (row, value) in sample.figures.into_iter().chain(syncs) {
+        let traced = traced
+            .into_iter()
+            .flat_map(|(rows, costs)| rows.into_iter().zip(costs));
+        let traced = traced.map(|(row, value)| (row.to_owned(), value));
+        for (row, value) in sample.figures.into_iter().chain(traced) {
             let peers = self.figures.entry(row).or_default();
             peers.entry(name.to_owned()).or_default().push(value);
         }
@@ -198,24 +226,30 @@ impl Run {
         }
     }
 
-    /// Syncs a commit, when strace is installed.
-    fn syncs(&self, peer: &Peer, task: &Task, settings: Settings) -> Outcome<Option<f64>> {
+    /// Syncs, and bytes of whole blocks, a commit, when strace is installed.
+    fn traced(&self, peer: &Peer, task: &Task, settings: Settings) -> Outcome<Option<[f64; 2]>> {
         let found = Command::new("strace").arg("-V").output();
         if !found.is_ok_and(|output| output.status.success()) {
             return Ok(None);
         }
-        let mut counts = Vec::new();
-        for commits in SYNC_COMMITS {
+        let mut costs = [Cost::default(); 2];
+        for (cost, commits) in costs.iter_mut().zip(TRACED_COMMITS) {
             let trace = self.directory.join("trace");
             let settings = Settings {
                 commits,
                 ..settings
             };
             self.process(peer, task.clone(), settings, Some(&trace))?;
-            counts.push(syncs::count(&fs::read_to_string(&trace)?) as f64);
+            *cost = trace::cost(&fs::read_to_string(&trace)?);
         }
-        let commits = (SYNC_COMMITS[1] - SYNC_COMMITS[0]) as f64;
-        Ok(Some((counts[1] - counts[0]) / commits))
+        let [few, many] = costs;
+        let each = |few: u64, many: u64| {
+            (many as f64 - few as f64) / (TRACED_COMMITS[1] - TRACED_COMMITS[0]) as f64
+        };
+        Ok(Some([
+            each(few.syncs, many.syncs),
+            each(few.blocks, many.blocks) * trace::BLOCK_LEN as f64,
+        ]))
     }
 
     /// Runs a job to its end in a process of its own, under strace when a trace is wanted.
@@ -240,9 +274,9 @@ impl Run {
         let mut command = match trace {
             Some(trace) => {
                 let mut command = Command::new("strace");
-                let calls = format!("trace={}", syncs::CALLS);
                 command
-                    .args(["-f", "-e", &calls, "-o"])
+                    .args(trace::OPTIONS)
+                    .arg("-o")
                     .arg(trace)
                     .arg(program);
                 command
@@ -285,26 +319,25 @@ impl Run {
         }
     }
 
-    fn results(self, arguments: &Arguments) -> Outcome<Results> {
-        let summaries = |peers: BTreeMap<String, Vec<f64>>| {
+    fn results(&self, arguments: &Arguments) -> Results {
+        let summaries = |peers: &BTreeMap<String, Vec<f64>>| {
             peers
-                .into_iter()
-                .filter_map(|(peer, values)| Some((peer, Summary::of(&values)?)))
+                .iter()
+                .filter_map(|(peer, values)| Some((peer.clone(), Summary::of(values)?)))
                 .collect()
         };
-        Ok(Results {
+        let rows = self.figures.iter();
+        Results {
             machine: machine::description(),
             settings: self.settings,
             rounds: arguments.size.rounds(),
             peers: self.peers.iter().map(PeerInfo::new).collect(),
-            rows: self
-                .figures
-                .into_iter()
-                .map(|(row, peers)| (row, summaries(peers)))
+            rows: rows
+                .map(|(row, peers)| (row.clone(), summaries(peers)))
                 .collect(),
-            points: self.points,
-            windows: self.windows,
-            failures: self.failures.into_iter().collect(),
-        })
+            points: self.points.clone(),
+            windows: self.windows.clone(),
+            failures: self.failures.iter().cloned().collect(),
+        }
     }
 }

@@ -19,8 +19,8 @@ pub(crate) struct Workload {
     /// Sizes that it insists on, whatever was asked for.
     pub(crate) sizes: Option<Sizes>,
     pub(crate) takes: fn(&Peer) -> bool,
-    /// Row of the syncs a commit, which are counted in further runs.
-    pub(crate) syncs_row: Option<&'static str>,
+    /// Rows of syncs and of bytes of whole blocks a commit, which are counted in further runs.
+    pub(crate) traced_rows: Option<[&'static str; 2]>,
     /// More rounds than this would say nothing new.
     pub(crate) rounds_max: usize,
     /// Left out of a quick run.
@@ -63,7 +63,7 @@ impl Workload {
             needs: &[],
             sizes: None,
             takes: general,
-            syncs_row: None,
+            traced_rows: None,
             rounds_max: usize::MAX,
             is_long: false,
             is_on_request: false,
@@ -149,13 +149,13 @@ pub(crate) const ALL: &[Workload] = &[
     Workload {
         needs: DENSE,
         takes: synced,
-        syncs_row: Some("durable-syncs"),
+        traced_rows: Some(["durable-syncs", "durable-blocks"]),
         ..Workload::new("durable", "single overwrites, durable each", durable::put)
     },
     Workload {
         needs: DENSE,
         takes: synced,
-        syncs_row: Some("durable-batch-syncs"),
+        traced_rows: Some(["durable-batch-syncs", "durable-batch-blocks"]),
         ..Workload::new(
             "durable-batch",
             "batches of 100 overwrites, durable each",

@@ -26,10 +26,11 @@ fn run(context: &mut Context, batch: u64, time: &str, bytes: Option<&str>) -> Ou
     store.flush()?;
     let mut random = Random::new(13);
     let mut times = Vec::new();
-    let mut written = device_bytes_written();
+    let directory = context.directory();
+    let mut written = device_bytes_written(&directory);
     for commit in 0..WARM_UP + context.settings.commits {
         if commit == WARM_UP {
-            written = device_bytes_written();
+            written = device_bytes_written(&directory);
         }
         let indices: Vec<u64> = (0..batch).map(|_| random.below(data.count)).collect();
         let tokens = data.tokens(&indices, commit + 1);
@@ -44,7 +45,7 @@ fn run(context: &mut Context, batch: u64, time: &str, bytes: Option<&str>) -> Ou
             times.push(start.elapsed().as_secs_f64() * 1e6);
         }
     }
-    let written = written.zip(device_bytes_written());
+    let written = written.zip(device_bytes_written(&directory));
     store.close()?;
     times.sort_by(f64::total_cmp);
     if let Some(middle) = median(&times) {
