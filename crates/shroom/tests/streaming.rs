@@ -495,6 +495,47 @@ fn a_full_disk_stops_a_writer_for_as_long_as_it_is_full() {
     assert_sound(&db);
 }
 
+/// A compaction in place finds pages taken that no state reaches: it goes round them, and what they hold stays.
+#[test]
+fn a_compaction_leaves_what_a_stream_has_written_alone() {
+    let mut random = Random(12);
+    for page_size in [512, 4096] {
+        let storage = Arc::new(MemoryStorage::new());
+        let db = eager_options()
+            .page_size(page_size)
+            .open_storage(storage)
+            .unwrap();
+        let tokens: Vec<Vec<u8>> = (0..2_000).map(|_| random.bytes(300)).collect();
+        for (id, bytes) in (0..).zip(&tokens) {
+            db.put(id, bytes).unwrap();
+        }
+        db.checkpoint().unwrap();
+        let value = random.bytes(400_000);
+        let mut writer = db.writer(5_000).unwrap();
+        writer.write_all(&value[..200_000]).unwrap();
+        for id in (0..2_000).filter(|id| id % 3 > 0) {
+            db.delete(id).unwrap();
+        }
+        let mut abandoned = db.writer(6_000).unwrap();
+        abandoned.write_all(&value[..50_000]).unwrap();
+        db.compact().unwrap();
+        writer.write_all(&value[200_000..]).unwrap();
+        db.compact().unwrap();
+        writer.finish().unwrap();
+        drop(abandoned);
+        let check = |db: &Db| {
+            assert_value(db, 5_000, &value);
+            for id in (0..2_000_u64).step_by(3) {
+                assert_value(db, id, &tokens[id as usize]);
+            }
+            assert_sound(db);
+        };
+        check(&db);
+        db.compact().unwrap();
+        check(&db);
+    }
+}
+
 /// Counts the bytes written.
 #[derive(Debug)]
 struct Counting {
