@@ -174,11 +174,15 @@ impl History {
     /// The states that may be found when, after a crash after `events` events, one bit of the file was turned.
     ///
     /// That a frame of the journal was synced is told by the frames after it only; so the last acknowledgement may be lost
-    /// without a sign, but not the one before it. `None` where the acknowledgements since opening do not tell.
+    /// without a sign, but not the one before it. The deletion of a snapshot syncs the journal, and adds no frame to it that would
+    /// tell. `None` where the acknowledgements since opening do not tell.
     pub fn possible_with_flip(&self, events: usize) -> Option<Range<usize>> {
         let since_open = self.acknowledged.get(self.opened..).unwrap_or_default();
         let before = since_open.iter().rev().filter(|&&(at, _)| at <= events);
-        let mut states = before.map(|&(_, state)| state);
+        let deletes = |state: usize| matches!(self.op_before(state), Some(Op::Unsave(_)));
+        let mut states = before
+            .map(|&(_, state)| state)
+            .filter(|&state| !deletes(state));
         let newest = self.states[states.next()?];
         let first = states.find(|&state| self.states[state] != newest)?;
         Some(first..self.last(events) + 1)
@@ -193,6 +197,11 @@ impl History {
             checkpoints.filter(|&&(at, _)| syncs.iter().any(|&sync| at <= sync && sync < events));
         let &(_, first) = settled.next()?;
         Some(first..self.last(events) + 1)
+    }
+
+    /// The operation that led to a state.
+    fn op_before(&self, state: usize) -> Option<&Op> {
+        self.ops.get(state.checked_sub(1)?)
     }
 
     fn last(&self, events: usize) -> usize {

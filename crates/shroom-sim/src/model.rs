@@ -1,13 +1,13 @@
 //! What a database must hold, the operations on it, and comparisons.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::io::Write as _;
 use std::sync::Arc;
 
 use shroom::storage::Storage;
-use shroom::{Db, Error, Finding, Result, Snapshot};
+use shroom::{Db, Difference, Error, Finding, Result, Snapshot};
 use shroom_page::{PageError, PageSize, PageStore};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -219,6 +219,22 @@ impl Model {
             tag: self.tag,
             named: BTreeMap::new(),
         }
+    }
+
+    /// What differs between this state and a later one, in ascending order of ids.
+    pub fn differences(&self, after: &Self) -> Vec<Difference> {
+        let ids: BTreeSet<u64> = self
+            .tokens
+            .keys()
+            .chain(after.tokens.keys())
+            .copied()
+            .collect();
+        let difference = |id| match (self.tokens.get(&id), after.tokens.get(&id)) {
+            (None, _) => Some(Difference::Added(id)),
+            (_, None) => Some(Difference::Removed(id)),
+            (old, new) => (old != new).then_some(Difference::Changed(id)),
+        };
+        ids.into_iter().filter_map(difference).collect()
     }
 
     /// Sum of the values' lengths, in bytes.

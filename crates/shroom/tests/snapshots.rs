@@ -43,22 +43,6 @@ fn read(snapshot: &Snapshot) -> Model {
     Model::read_snapshot(snapshot).unwrap()
 }
 
-/// What differs, by the models.
-fn expected(before: &Model, after: &Model) -> Vec<Difference> {
-    let ids: std::collections::BTreeSet<u64> = before
-        .tokens
-        .keys()
-        .chain(after.tokens.keys())
-        .copied()
-        .collect();
-    let difference = |id| match (before.tokens.get(&id), after.tokens.get(&id)) {
-        (None, _) => Some(Difference::Added(id)),
-        (_, None) => Some(Difference::Removed(id)),
-        (old, new) => (old != new).then_some(Difference::Changed(id)),
-    };
-    ids.into_iter().filter_map(difference).collect()
-}
-
 fn found(before: &Snapshot, after: &Snapshot) -> Vec<Difference> {
     before
         .diff(after)
@@ -131,7 +115,7 @@ fn snapshots_and_their_differences_are_those_of_models() {
                 for (before, old) in &held {
                     assert_eq!(read(before), *old);
                     let (after, new) = &held[random.below(held.len() as u64) as usize];
-                    assert_eq!(found(before, after), expected(old, new), "seed {seed}");
+                    assert_eq!(found(before, after), old.differences(new), "seed {seed}");
                 }
                 held.truncate(random.below(4) as usize);
             }

@@ -1,7 +1,6 @@
 //! Whole states compared with the model: named snapshots, what differs between them, roots, compacted files, and copies that
 //! follow by deltas.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -62,23 +61,7 @@ pub(super) fn check_diff(db: &Db, model: &Model, seed: u64) -> Result<(), Wrong>
     };
     let ((before, old), (after, new)) = (state()?, state()?);
     let found: Result<Vec<Difference>> = before.diff(&after)?.collect();
-    same("what differs", found?, differences(old, new))
-}
-
-/// What differs between two models.
-fn differences(before: &Model, after: &Model) -> Vec<Difference> {
-    let ids: BTreeSet<u64> = before
-        .tokens
-        .keys()
-        .chain(after.tokens.keys())
-        .copied()
-        .collect();
-    let difference = |id| match (before.tokens.get(&id), after.tokens.get(&id)) {
-        (None, _) => Some(Difference::Added(id)),
-        (_, None) => Some(Difference::Removed(id)),
-        (old, new) => (old != new).then_some(Difference::Changed(id)),
-    };
-    ids.into_iter().filter_map(difference).collect()
+    same("what differs", found?, old.differences(new))
 }
 
 fn compacted(snapshot: &Snapshot) -> Result<Vec<u8>> {
