@@ -5,6 +5,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// Where the system shows its devices' counters.
+pub(crate) const DEVICES: &str = "/sys/dev/block/";
+
 /// Bytes that the device under a directory has written, for anybody, since the system began. (What the system counts for a process
 /// is the pages that it touched, and with large folios many more than are written.)
 #[cfg(target_os = "linux")]
@@ -12,7 +15,7 @@ pub(crate) fn device_bytes_written(directory: &Path) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;
     let device = fs::metadata(directory).ok()?.dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let text = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+    let text = fs::read_to_string(format!("{DEVICES}{major}:{minor}/stat")).ok()?;
     // The seventh field: sectors written, of 512 bytes whatever the device has.
     let sectors: u64 = text.split_whitespace().nth(6)?.parse().ok()?;
     Some(sectors * 512)

@@ -15,12 +15,11 @@ use crate::results::{PeerInfo, Results};
 use crate::sample::{Point, Sample, Window};
 use crate::statistics::Summary;
 use crate::store::Outcome;
-use crate::trace::{self, Cost};
 use crate::workload::{self, Workload};
-use crate::{machine, plot, table};
+use crate::{machine, plot, table, trace};
 
-/// Durable commits in the two traced runs that are compared.
-const TRACED_COMMITS: [u64; 2] = [20, 120];
+/// Durable commits of a traced run.
+const TRACED_COMMITS: u64 = 100;
 
 /// How often a process is looked after.
 const POLL: Duration = Duration::from_millis(5);
@@ -232,24 +231,20 @@ impl Run {
         if !found.is_ok_and(|output| output.status.success()) {
             return Ok(None);
         }
-        let mut costs = [Cost::default(); 2];
-        for (cost, commits) in costs.iter_mut().zip(TRACED_COMMITS) {
-            let trace = self.directory.join("trace");
-            let settings = Settings {
-                commits,
-                ..settings
-            };
-            self.process(peer, task.clone(), settings, Some(&trace))?;
-            *cost = trace::cost(&fs::read_to_string(&trace)?);
-        }
-        let [few, many] = costs;
-        let each = |few: u64, many: u64| {
-            (many as f64 - few as f64) / (TRACED_COMMITS[1] - TRACED_COMMITS[0]) as f64
+        let trace = self.directory.join("trace");
+        let settings = Settings {
+            commits: TRACED_COMMITS,
+            ..settings
         };
-        Ok(Some([
-            each(few.syncs, many.syncs),
-            each(few.blocks, many.blocks) * trace::BLOCK_LEN as f64,
-        ]))
+        self.process(peer, task.clone(), settings, Some(&trace))?;
+        let cost = trace::cost(&fs::read_to_string(&trace)?);
+        let each = |count: u64| count as f64 / TRACED_COMMITS as f64;
+        Ok(cost.map(|cost| {
+            [
+                each(cost.syncs),
+                each(cost.blocks) * trace::BLOCK_LEN as f64,
+            ]
+        }))
     }
 
     /// Runs a job to its end in a process of its own, under strace when a trace is wanted.

@@ -1,10 +1,12 @@
-//! What durable commits cost, seen from outside: the process runs under strace with few and with many commits, and the difference
-//! counts.
+//! What durable commits cost, seen from outside: the process runs under strace. It looks at the device's own counter when the
+//! measured commits begin and when they end, which shows in the trace; what is between the last two such looks counts.
 //!
 //! A write to a file that was opened with `O_DSYNC` or `O_SYNC` is a sync, too; `sync_file_range` is none, since it leaves the
 //! device's cache as it is.
 
 use std::collections::{HashMap, HashSet};
+
+use crate::process::DEVICES;
 
 /// How strace is to be called: threads too, contents of buffers left out.
 pub(crate) const OPTIONS: [&str; 5] = ["-f", "-s", "0", "-e", CALLS];
@@ -23,8 +25,8 @@ pub(crate) struct Cost {
     pub(crate) blocks: u64,
 }
 
-/// The cost of what a trace shows.
-pub(crate) fn cost(trace: &str) -> Cost {
+/// The cost of what a trace shows between the last two looks at the device's counter; `None` where there are not two.
+pub(crate) fn cost(trace: &str) -> Option<Cost> {
     let mut files = Files::default();
     // A call that another thread interrupts is on two lines: what it was given on the first, its result on the second.
     let mut unfinished: HashMap<&str, &str> = HashMap::new();
@@ -44,7 +46,13 @@ pub(crate) fn cost(trace: &str) -> Cost {
             files.take(call);
         }
     }
-    files.finish()
+    let [.., begin, end] = files.looks[..] else {
+        return None;
+    };
+    Some(Cost {
+        syncs: end.syncs - begin.syncs,
+        blocks: end.blocks - begin.blocks,
+    })
 }
 
 /// The open files, by descriptor.
@@ -52,6 +60,8 @@ pub(crate) fn cost(trace: &str) -> Cost {
 struct Files {
     open: HashMap<String, File>,
     cost: Cost,
+    /// The cost so far at each look at the device's counter.
+    looks: Vec<Cost>,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +84,10 @@ impl Files {
         let descriptor = *arguments.first()?;
         match name {
             "openat" => {
+                let path = arguments.get(1)?.trim_matches('"');
+                if path.starts_with(DEVICES) && path.ends_with("/stat") {
+                    self.looks.push(self.cost);
+                }
                 let flags = arguments.get(2)?;
                 let file = File {
                     is_synced: flags.contains("O_DSYNC") || flags.contains("O_SYNC"),
@@ -120,19 +134,35 @@ impl Files {
         }
         Some(())
     }
-
-    /// What was never synced is written in the end.
-    fn finish(mut self) -> Cost {
-        for file in self.open.values() {
-            self.cost.blocks += file.dirty.len() as u64;
-        }
-        self.cost
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The cost of the whole trace.
+    fn whole(trace: &str) -> Option<Cost> {
+        const LOOK: &str =
+            "1 openat(AT_FDCWD, \"/sys/dev/block/8:0/stat\", O_RDONLY|O_CLOEXEC) = 77\n";
+        cost(&format!("{LOOK}{trace}{LOOK}"))
+    }
+
+    #[test]
+    fn what_is_not_between_the_last_two_looks_does_not_count() {
+        let look = "1 openat(AT_FDCWD, \"/sys/dev/block/8:0/stat\", O_RDONLY|O_CLOEXEC) = 7\n";
+        let commit = "1 pwrite64(3, \"\"..., 96, 0) = 96\n1 fdatasync(3) = 0\n";
+        let trace = format!(
+            "1 openat(AT_FDCWD, \"a\", O_RDWR) = 3\n{look}{commit}{look}{commit}{commit}{look}{commit}"
+        );
+        assert_eq!(
+            cost(&trace),
+            Some(Cost {
+                syncs: 2,
+                blocks: 2
+            })
+        );
+        assert_eq!(cost(&format!("{look}{commit}")), None);
+    }
 
     #[test]
     fn syncs_and_blocks_count() {
@@ -152,13 +182,13 @@ mod tests {
             12 write(1, \"\"..., 100) = 100\n\
             12 fdatasync(99) = -1 EBADF (Bad file descriptor)\n\
             12 +++ exited with 0 +++\n";
-        // Two blocks of the first file, one of the second, one of the third, which nobody synced.
+        // Two blocks of the first file, one of the second; none of the third, which nobody synced.
         assert_eq!(
-            cost(trace),
-            Cost {
+            whole(trace),
+            Some(Cost {
                 syncs: 3,
-                blocks: 4
-            }
+                blocks: 3
+            })
         );
     }
 
@@ -174,11 +204,11 @@ mod tests {
             1 pwritev2(5, [{iov_base=\"\"..., iov_len=8}], 1, 8192, 0) = 8\n\
             1 fsync(5) = 0\n";
         assert_eq!(
-            cost(trace),
-            Cost {
+            whole(trace),
+            Some(Cost {
                 syncs: 3,
                 blocks: 1 + 2 + 2
-            }
+            })
         );
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Workload {
     /// Sizes that it insists on, whatever was asked for.
     pub(crate) sizes: Option<Sizes>,
     pub(crate) takes: fn(&Peer) -> bool,
-    /// Rows of syncs and of bytes of whole blocks a commit, which are counted in further runs.
+    /// Rows of syncs and of bytes of whole blocks a commit, which are counted in a further run.
     pub(crate) traced_rows: Option<[&'static str; 2]>,
     /// More rounds than this would say nothing new.
     pub(crate) rounds_max: usize,
