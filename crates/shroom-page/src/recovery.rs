@@ -16,8 +16,8 @@ use crate::{PageError, PhysicalPage, Result, free_runs};
 /// Frames that were committed after the last checkpoint, oldest first.
 #[derive(Debug, Default)]
 pub struct RecoveredFrames {
-    /// The live part of each area that has one.
-    areas: Vec<Vec<u8>>,
+    /// The live part of each area that has one, and where in the file it begins.
+    areas: Vec<(u64, Vec<u8>)>,
 }
 
 impl RecoveredFrames {
@@ -25,7 +25,7 @@ impl RecoveredFrames {
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
         self.areas
             .iter()
-            .flat_map(|bytes| Frames { bytes, position: 0 })
+            .flat_map(|(_, bytes)| Frames { bytes, position: 0 })
             .map(|frame| {
                 let payload = &frame.bytes[FRAME_HEADER_LEN..];
                 (frame.sequence, payload)
@@ -35,6 +35,17 @@ impl RecoveredFrames {
     /// Whether there is nothing to replay.
     pub fn is_empty(&self) -> bool {
         self.areas.is_empty()
+    }
+
+    /// Writes the frames once more, where they are. They were read, but after a failed sync by the process before this one
+    /// they may be in the system's cache alone, and no sync would write them.
+    pub(crate) fn write_again(&self, storage: &dyn Storage) -> Result<()> {
+        for (offset, bytes) in &self.areas {
+            storage
+                .write_at(*offset, bytes)
+                .map_err(PageError::io("write", *offset))?;
+        }
+        Ok(())
     }
 }
 
@@ -228,11 +239,11 @@ pub(crate) fn recover_sound(
         let offset = u64::from(run.first) << shift;
         let there = (u64::from(run.pages) << shift).min(len.saturating_sub(offset));
         let bytes = AreaBytes::read(storage, view, offset, there)?;
-        areas.push((scan(bytes.bytes(), recovery.mark), bytes));
+        areas.push((scan(bytes.bytes(), recovery.mark), bytes, offset));
     }
     let mut order = Vec::new();
     for _ in 0..2 {
-        let next = areas.iter().position(|(scan, _)| {
+        let next = areas.iter().position(|(scan, ..)| {
             scan.is_some_and(|scan| {
                 Some(scan.first) == recovery.mark.sequence.checked_add(1)
                     && scan.previous == recovery.mark.chain
@@ -247,7 +258,7 @@ pub(crate) fn recover_sound(
         recovery.live[area] = Some(scan.last.sequence);
         order.push(area);
     }
-    for (area, (scan, bytes)) in areas.iter().enumerate() {
+    for (area, (scan, bytes, _)) in areas.iter().enumerate() {
         recovery.epoch = recovery.epoch.max(scan.map_or(0, |scan| scan.epoch));
         let from = if order.contains(&area) {
             scan.map_or(0, |scan| scan.end)
@@ -262,9 +273,10 @@ pub(crate) fn recover_sound(
     // A frame cannot know of a later one that it is durable.
     recovery.synced = recovery.synced.min(recovery.mark.sequence);
     for area in order {
-        if let (Some(scan), bytes) = &areas[area] {
+        if let (Some(scan), bytes, offset) = &areas[area] {
             let live = bytes.bytes().get(scan.start..scan.end).unwrap_or_default();
-            recovery.frames.areas.push(live.to_vec());
+            let offset = offset + scan.start as u64;
+            recovery.frames.areas.push((offset, live.to_vec()));
         }
     }
     Ok((recovery, damage))

@@ -129,6 +129,9 @@ impl PageStore {
         }
         let view = map_view(&*storage, superblock.page_size, superblock.physical_pages)?;
         let recovery = recovery::recover(&*storage, &view, &superblock)?;
+        if !options.read_only {
+            recovery.frames.write_again(&*storage)?;
+        }
         let verified = VerifiedPages::new(superblock.physical_pages, options.check);
         let remember = options.check != ReadCheck::EveryRead;
         let base = Arc::new(Base::new(&superblock, view, Arc::new(verified), remember));

@@ -11,12 +11,13 @@ use support::{World, check};
 const STEPS: u64 = 14;
 const SEEDS: u64 = 4;
 
-const FAULTS: [Fault; 5] = [
+const FAULTS: [Fault; 6] = [
     Fault::Error(ErrorKind::Other),
     Fault::Error(ErrorKind::StorageFull),
     Fault::ErrorAfter(ErrorKind::Other),
     Fault::ShortWrite,
     Fault::SyncLoss,
+    Fault::SyncForgotten,
 ];
 
 /// Runs with call number `call` failing; false when there is no such call.

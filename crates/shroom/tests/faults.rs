@@ -379,6 +379,11 @@ fn every_sync_loses_the_writes() {
 }
 
 #[test]
+fn every_sync_forgets_the_writes() {
+    every_call(Fault::SyncForgotten);
+}
+
+#[test]
 fn a_full_disk_is_an_error_until_there_is_room() {
     for extra in (0..60).map(|step| step * 1024) {
         let storage = FaultyStorage::new();

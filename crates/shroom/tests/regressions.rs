@@ -567,3 +567,23 @@ fn drained_frames_are_not_overwritten_before_both_slots_are_durable() {
     }
     assert!(opened > 20, "{opened}");
 }
+
+/// After a failed sync the system may keep what was written readable and call every later sync a success without writing it.
+/// Whoever opened the file anew replayed such frames, synced, and called them durable.
+#[test]
+fn frames_that_a_failed_sync_forgot_are_written_again() {
+    let storage = FaultyStorage::new();
+    let db = open(&storage, 4096);
+    db.put(1, b"durable").unwrap();
+    db.flush().unwrap();
+    db.put(2, b"forgotten").unwrap();
+    storage.fail_call(storage.calls() + 1, Fault::SyncForgotten);
+    db.flush().unwrap_err();
+    assert_eq!(storage.injected()[0].operation, "sync");
+    drop(db);
+    let db = open(&storage, 4096);
+    assert_eq!(db.get(2).unwrap().unwrap(), b"forgotten");
+    db.flush().unwrap();
+    let image = storage.crash_image(storage.events(), &CrashPlan::LoseAll);
+    assert_eq!(read_image(image, 4096), Model::read(&db).unwrap());
+}

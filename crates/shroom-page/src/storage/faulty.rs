@@ -49,7 +49,7 @@ pub enum Event {
     },
     /// A completed sync: all before it is durable.
     Sync,
-    /// A sync that failed and lost the writes since the last completed one ([`Fault::SyncLoss`]).
+    /// A sync that failed and lost the writes since the last completed one ([`Fault::SyncLoss`], [`Fault::SyncForgotten`]).
     SyncLost,
     /// Extended with zeros.
     Grow {
@@ -89,6 +89,10 @@ pub enum Fault {
     /// A sync: an error, and the writes since the last completed sync are lost. The old bytes are read from then
     /// on, and a later sync succeeds, as on Linux. Lengths and holes stay. Any other call: an error and no effect.
     SyncLoss,
+    /// A sync: an error, and the writes since the last completed sync never reach the disk, though they are read as before and
+    /// later syncs succeed: what Linux does with pages that stay in its cache. Written again, they do. Any other call: an
+    /// error and no effect.
+    SyncForgotten,
     /// A write: its bytes land at `to` instead (or as near to it as the length allows), and the call succeeds. Any other
     /// call: no effect yet, the fault waits for the next.
     Misdirected {
@@ -112,7 +116,9 @@ impl Fault {
     fn error(self, call: u64) -> io::Error {
         let kind = match self {
             Self::Error(kind) | Self::ErrorAfter(kind) => kind,
-            Self::ShortWrite | Self::SyncLoss | Self::Misdirected { .. } => io::ErrorKind::Other,
+            Self::ShortWrite | Self::SyncLoss | Self::SyncForgotten | Self::Misdirected { .. } => {
+                io::ErrorKind::Other
+            }
         };
         io::Error::new(kind, format!("injected fault at call {call}: {self:?}"))
     }
@@ -125,7 +131,10 @@ pub struct FaultyStorage {
 }
 
 struct State {
+    /// What reaches the disk with the next sync.
     content: ChunkedBytes,
+    /// What is read instead, once a failed sync has forgotten writes.
+    cached: Option<ChunkedBytes>,
     history: History,
     faults: BTreeMap<u64, Fault>,
     injected: Vec<Injected>,
@@ -152,6 +161,7 @@ impl FaultyStorage {
         let history = History::new(image);
         let state = State {
             content,
+            cached: None,
             history,
             faults: BTreeMap::new(),
             injected: Vec::new(),
@@ -166,7 +176,7 @@ impl FaultyStorage {
 
     /// A copy of the present content, as the running process sees it.
     pub fn image(&self) -> Vec<u8> {
-        self.lock().content.to_bytes()
+        self.lock().seen().to_bytes()
     }
 
     /// Number of events so far.
@@ -184,7 +194,8 @@ impl FaultyStorage {
             .to_vec()
     }
 
-    /// The content as the process saw it after the first `events` events (all of them when there are fewer).
+    /// The content as the process saw it after the first `events` events (all of them when there are fewer), but for what a
+    /// [`Fault::SyncForgotten`] left in the cache.
     pub fn image_at(&self, events: usize) -> Vec<u8> {
         self.lock().history.image_at(events)
     }
@@ -240,8 +251,7 @@ impl FaultyStorage {
     pub fn corrupt(&self, offset: u64, bytes: &[u8]) {
         let mut state = self.lock();
         state
-            .content
-            .write_at(offset, bytes)
+            .change(|content| content.write_at(offset, bytes))
             .expect("rot within the content");
         state.record(Event::Rot {
             offset,
@@ -257,7 +267,7 @@ impl FaultyStorage {
         assert!(bit < 8, "bit {bit} of a byte");
         let mut byte = [0];
         self.lock()
-            .content
+            .seen()
             .read_at(offset, &mut byte)
             .expect("rot within the content");
         self.corrupt(offset, &[byte[0] ^ 1 << bit]);
@@ -308,8 +318,19 @@ impl State {
         self.history.record(event, &self.content);
     }
 
+    /// What the process reads.
+    fn seen(&self) -> &ChunkedBytes {
+        self.cached.as_ref().unwrap_or(&self.content)
+    }
+
+    /// Changes what is read, and what reaches the disk.
+    fn change(&mut self, change: impl Fn(&mut ChunkedBytes) -> io::Result<()>) -> io::Result<()> {
+        change(&mut self.content)?;
+        self.cached.as_mut().map_or(Ok(()), change)
+    }
+
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.content.write_at(offset, bytes)?;
+        self.change(|content| content.write_at(offset, bytes))?;
         self.record(Event::Write {
             offset,
             bytes: bytes.into(),
@@ -325,7 +346,7 @@ impl State {
             self.refused += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.content.grow(len)?;
+        self.change(|content| content.grow(len))?;
         self.record(Event::Grow { len });
         Ok(())
     }
@@ -333,11 +354,16 @@ impl State {
     fn shrink(&mut self, len: u64) {
         if len < self.content.len() {
             self.content.shrink(len);
+            if let Some(cached) = &mut self.cached {
+                cached.shrink(len);
+            }
             self.record(Event::Shrink { len });
         }
     }
 
-    fn lose_unsynced_writes(&mut self) {
+    /// Takes the writes since the last completed sync back; whether they are still read.
+    fn lose_unsynced_writes(&mut self, cached: bool) {
+        self.cached = cached.then(|| self.seen().clone());
         self.content = ChunkedBytes::from_bytes(&self.history.image_without_unsynced_writes());
         self.record(Event::SyncLost);
     }
@@ -347,7 +373,7 @@ impl fmt::Debug for FaultyStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("FaultyStorage")
-            .field("len", &state.content.len())
+            .field("len", &state.seen().len())
             .field("events", &state.history.events().len())
             .field("calls", &state.calls)
             .finish()
@@ -356,13 +382,13 @@ impl fmt::Debug for FaultyStorage {
 
 impl Storage for FaultyStorage {
     fn len(&self) -> io::Result<u64> {
-        self.call("length", |state| Ok(state.content.len()), |_, _| None)
+        self.call("length", |state| Ok(state.seen().len()), |_, _| None)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.call(
             "read",
-            |state| state.content.read_at(offset, buffer),
+            |state| state.seen().read_at(offset, buffer),
             |_, _| None,
         )
     }
@@ -394,8 +420,10 @@ impl Storage for FaultyStorage {
                 Ok(())
             },
             |state, fault| {
-                if fault == Fault::SyncLoss {
-                    state.lose_unsynced_writes();
+                match fault {
+                    Fault::SyncLoss => state.lose_unsynced_writes(false),
+                    Fault::SyncForgotten => state.lose_unsynced_writes(true),
+                    _ => {}
                 }
                 None
             },
@@ -421,7 +449,7 @@ impl Storage for FaultyStorage {
         self.call(
             "punch",
             |state| {
-                state.content.punch_hole(offset, len)?;
+                state.change(|content| content.punch_hole(offset, len))?;
                 state.record(Event::PunchHole { offset, len });
                 Ok(true)
             },
@@ -430,7 +458,7 @@ impl Storage for FaultyStorage {
     }
 
     fn view(&self, len: u64) -> io::Result<View> {
-        self.call("view", |state| state.content.view(len), |_, _| None)
+        self.call("view", |state| state.seen().view(len), |_, _| None)
     }
 }
 

@@ -90,7 +90,7 @@ impl Storage for MemoryStorage {
 }
 
 /// Bytes in copy-on-write chunks: what this storage and the faulty one keep.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct ChunkedBytes {
     chunks: Arc<Vec<Chunk>>,
     len: u64,

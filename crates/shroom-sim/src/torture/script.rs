@@ -144,12 +144,13 @@ fn opening(random: &mut Random) -> Opening {
 
 fn fault(random: &mut Random) -> Fault {
     use std::io::ErrorKind::{Interrupted, Other, StorageFull, TimedOut};
-    match random.below(10) {
+    match random.below(12) {
         0..2 => Fault::Error(Other),
         2..4 => Fault::Error(StorageFull),
         4 => Fault::Error(Interrupted),
         5 => Fault::ErrorAfter(TimedOut),
         6..8 => Fault::ShortWrite,
+        8..10 => Fault::SyncForgotten,
         _ => Fault::SyncLoss,
     }
 }

@@ -185,10 +185,11 @@ fn a_checkpoint_fails_while_handles_are_dropped() {
         let db = options().open_storage(stepped.clone()).unwrap();
         db.put(99, b"so that the journal is there").unwrap();
         db.flush().unwrap();
-        let fault = match below(4) {
+        let fault = match below(5) {
             0 => Fault::Error(ErrorKind::StorageFull),
             1 => Fault::Error(ErrorKind::Other),
             2 => Fault::SyncLoss,
+            3 => Fault::SyncForgotten,
             _ => Fault::ShortWrite,
         };
         storage.fail_call(storage.calls() + below(60), fault);

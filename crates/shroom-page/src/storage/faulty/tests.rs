@@ -457,6 +457,25 @@ fn rot_is_in_the_content_and_in_every_later_crash() {
 }
 
 #[test]
+fn a_failed_sync_may_forget_what_is_still_read() {
+    let storage = FaultyStorage::from_image(vec![b'.'; 4]);
+    storage.write_at(0, b"a").unwrap();
+    storage.fail_call(storage.calls(), Fault::SyncForgotten);
+    storage.sync().unwrap_err();
+    assert_eq!(text(&storage.image()), "a...");
+    storage.write_at(1, b"b").unwrap();
+    storage.sync().unwrap();
+    assert_eq!(text(&storage.image()), "ab..");
+    assert_eq!(crash(&storage, usize::MAX, CrashPlan::KeepAll), ".b..");
+    storage.write_at(0, b"a").unwrap();
+    storage.grow(6).unwrap();
+    storage.sync().unwrap();
+    let expected = "ab..00";
+    assert_eq!(text(&storage.image()), expected);
+    assert_eq!(crash(&storage, usize::MAX, CrashPlan::LoseAll), expected);
+}
+
+#[test]
 fn rot_takes_no_number_among_the_changes() {
     let storage = FaultyStorage::from_image(vec![b'.'; 4]);
     storage.corrupt(0, b"X");
