@@ -18,8 +18,7 @@ impl PageStore {
     /// # Errors
     /// [`PageError::ReadOnly`], [`PageError::Poisoned`]; I/O errors: some holes may have been made.
     pub fn punch_holes(&self) -> Result<Option<u64>> {
-        self.check_writable()?;
-        let mut writer = self.writer();
+        let mut writer = self.writable()?;
         self.resolve_cut(&mut writer)?;
         writer.allocation.release();
         let shift = self.page_size().shift();

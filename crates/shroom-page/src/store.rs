@@ -234,8 +234,7 @@ impl PageStore {
     /// # Errors
     /// [`PageError::ReadOnly`], [`PageError::Poisoned`].
     pub fn begin(&self) -> Result<PageTxn<'_>> {
-        self.check_writable()?;
-        PageTxn::new(self, self.writer())
+        PageTxn::new(self, self.writable()?)
     }
 
     /// Size of each page.
@@ -259,16 +258,24 @@ impl PageStore {
     }
 
     /// Cuts the file's tail off that the last checkpoint left out, when no reader reaches into it any more, and
-    /// what an aborted transaction, or a crash before a cut, left behind it.
+    /// what an aborted transaction, a stream that was dropped, or a crash before a cut, left behind it.
     ///
     /// # Errors
     /// I/O errors; the file is then as long as before.
     pub fn cut_tail(&self) -> Result<()> {
-        self.check_writable()?;
-        let mut writer = self.writer();
+        let mut writer = self.writable()?;
         self.resolve_cut(&mut writer)?;
+        let base_end = writer.base.physical_pages;
+        let allocation = &mut writer.allocation;
+        allocation.release();
+        // What a stream has lengthened the file by is in no state; while it, or an older state, is held it is not free.
+        let free = &mut allocation.free;
+        let behind = free.physical_pages.saturating_sub(base_end);
+        if behind > 0 && free.physical.take_exact(base_end, behind) {
+            free.physical_pages = base_end;
+        }
         // No state reaches beyond this: a cut that was taken back counts the tail in again.
-        self.shrink(writer.allocation.free.physical_pages)
+        self.shrink(allocation.free.physical_pages)
     }
 
     fn shrink(&self, pages: u32) -> Result<()> {
@@ -342,6 +349,15 @@ impl PageStore {
         } else {
             Ok(())
         }
+    }
+
+    /// The writer's lock, when the store takes writes. Whoever held it may have failed meanwhile: then pages that count as free here
+    /// may be in a state that is durable.
+    pub(crate) fn writable(&self) -> Result<MutexGuard<'_, Writer>> {
+        self.check_writable()?; // nothing to wait for
+        let writer = self.writer();
+        self.check_writable()?;
+        Ok(writer)
     }
 
     pub(crate) fn returned(&self) -> &Arc<Returned> {

@@ -212,8 +212,7 @@ impl PageStore {
 
     /// Takes free pages for a stream: at least one, and up to `pages` or, so that they lie in one piece, more.
     fn reserve(&self, stream: &mut PageStream, pages: u32) -> Result<()> {
-        self.check_writable()?;
-        let mut writer = self.writer();
+        let mut writer = self.writable()?;
         if let Err(error) = self.resolve_cut(&mut writer) {
             tracing::warn!(%error, "the file's tail could not be cut off, and is used again");
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shroom_page::storage::faulty::{CrashPlan, FaultyStorage};
+use shroom_page::storage::faulty::{CrashPlan, Fault, FaultyStorage};
 use shroom_page::storage::{MemoryStorage, Storage};
 use shroom_page::{
     JournalMark, LogicalPage, PageError, PageRead, PageSize, PageStore, PageStream, Roots, Snapshot,
@@ -314,5 +314,43 @@ fn streams_do_not_disturb_each_other() {
             first,
             index * 10_000..index * 10_000 + 200,
         );
+    }
+}
+
+/// A commit fails at each of its calls, while others wait for it to cut the tail and to punch holes. Once the superblock may be
+/// durable they must not: what is free without that commit is what it has written.
+#[test]
+fn whoever_waited_for_a_failed_commit_spares_its_pages() {
+    for number in 0.. {
+        let storage = FaultyStorage::new();
+        let store = create(&storage);
+        commit(&store, 20);
+        let mut stream = store.page_stream().unwrap();
+        write(&store, &mut stream, 0..40);
+        let mut txn = store.begin().unwrap();
+        let first = txn.adopt(stream, None).unwrap();
+        let fault = Fault::ErrorAfter(std::io::ErrorKind::Other);
+        let failed = std::thread::scope(|scope| {
+            scope.spawn(|| store.punch_holes());
+            scope.spawn(|| store.cut_tail());
+            // For them to come to wait. Should they come later, they find what they would find then.
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            storage.fail_call(storage.calls() + number, fault);
+            txn.commit(Roots::default()).is_err()
+        });
+        storage.clear_faults();
+        if store.is_poisoned() {
+            let image = storage.crash_image(storage.events(), &CrashPlan::KeepAll);
+            let reopened = PageStore::open(Arc::new(FaultyStorage::from_image(image))).unwrap();
+            if reopened.snapshot().is_allocated(first).unwrap() {
+                check(&reopened.snapshot(), first, 0..40);
+            }
+            assert_sound(&reopened);
+        } else {
+            assert_eq!(store.verify().unwrap().findings, []);
+        }
+        if !failed {
+            break;
+        }
     }
 }
