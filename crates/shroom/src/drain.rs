@@ -437,7 +437,8 @@ impl Core {
         let mut writer = self.wait_for_drain(writer)?;
         let areas = self.store.journal_pages();
         if !self.freeze() && areas == [0; 2] && self.store.snapshot().sequence() == self.opened_at {
-            return Ok(());
+            // A stream that was given up may have lengthened the file.
+            return Ok(self.store.cut_tail()?);
         }
         let drain = Drain {
             mark: self.mark(),

@@ -82,6 +82,11 @@ impl Content {
             Below::Nothing => &[],
             Below::Place(place) => &state.bytes(place)[offset as usize..],
             Below::Blob(blob) => {
+                // Behind what is kept no page is looked at: its check may cost much, and fail.
+                let page_len = state.page_size() as u64;
+                let pages = (self.kept - 1) / page_len - offset / page_len + 1;
+                let pages_max =
+                    u32::try_from(pages).map_or(pages_max, |pages| pages.min(pages_max));
                 let cursor = walk.0.get_or_insert_with(|| blob.clone());
                 cursor.slice(&state.base.pages, offset, pages_max)?
             }

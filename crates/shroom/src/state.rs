@@ -12,7 +12,7 @@ use shroom_token::{LookupCache, Stored, TokenId, TokenInfo, TokenRoot};
 use crate::content_root::Asked;
 use crate::digest::ContentRoot;
 use crate::error::Result;
-use crate::overlay::{Change, Grown, Overlay};
+use crate::overlay::{Change, Overlay};
 use crate::root::ApplicationRoot;
 
 /// A checkpoint with its token root read out.
@@ -92,32 +92,18 @@ impl State {
             None => self.get_below(id),
             Some(Change::Deleted) => Ok(None),
             Some(Change::Value(bytes)) => Ok(Some(Place::Shared(Arc::clone(bytes)))),
-            Some(Change::Grown(grown)) => {
-                let below = if grown.kept > 0 {
-                    self.get_below(id)?
-                } else {
-                    None
-                };
-                self.put_together(id, below, grown).map(Some)
-            }
+            Some(Change::Grown(_)) => self.put_together(id),
         }
     }
 
-    /// What the frozen overlay and the base say.
+    /// What the frozen overlay and the base say of a token that the overlay does not change.
     #[inline]
     fn get_below(&self, id: u64) -> Result<Option<Place>> {
         match self.frozen.as_ref().and_then(|frozen| frozen.get(id)) {
             None => self.get_base(id),
             Some(Change::Deleted) => Ok(None),
             Some(Change::Value(bytes)) => Ok(Some(Place::Shared(Arc::clone(bytes)))),
-            Some(Change::Grown(grown)) => {
-                let below = if grown.kept > 0 {
-                    self.get_base(id)?
-                } else {
-                    None
-                };
-                self.put_together(id, below, grown).map(Some)
-            }
+            Some(Change::Grown(_)) => self.put_together(id),
         }
     }
 
@@ -159,20 +145,14 @@ impl State {
         }
     }
 
-    fn put_together(&self, id: u64, below: Option<Place>, grown: &Grown) -> Result<Place> {
-        let below = below.as_ref().map_or(&[][..], |place| self.bytes(place));
-        let kept = usize::try_from(grown.kept)
-            .ok()
-            .and_then(|kept| below.get(..kept));
-        let Some(kept) = kept else {
-            return Err(misplaced(id, below.len() as u64, grown.kept));
+    /// A value that an overlay has changed at its end. Of what lies below, no more is read than is kept.
+    fn put_together(&self, id: u64) -> Result<Option<Place>> {
+        let Some(content) = self.content(id)? else {
+            return Ok(None);
         };
-        let mut bytes = Vec::with_capacity(grown.length as usize);
-        bytes.extend_from_slice(kept);
-        for piece in &grown.pieces {
-            bytes.extend_from_slice(piece);
-        }
-        Ok(Place::Owned(bytes.into()))
+        let mut bytes = Vec::with_capacity(content.length() as usize);
+        self.for_each_piece(&content, &mut |piece| bytes.extend_from_slice(piece))?;
+        Ok(Some(Place::Owned(bytes.into())))
     }
 
     /// The bytes at a place that this state gave.

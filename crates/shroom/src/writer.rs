@@ -52,6 +52,8 @@ const WASTE_DIVISOR: u64 = 32;
 /// ```
 #[must_use = "a writer that is not finished changes nothing"]
 pub struct ValueWriter {
+    /// Before the handle: should that be the last, its pages are free when the database is closed.
+    pages: Option<Pages>,
     db: Db,
     id: u64,
     appends: bool,
@@ -60,7 +62,6 @@ pub struct ValueWriter {
     /// Not in pages yet.
     buffer: Vec<u8>,
     buffer_len: usize,
-    pages: Option<Pages>,
 }
 
 /// What is in the file already: the end of the value that is appended to, and the bytes that were written.
@@ -98,13 +99,13 @@ impl ValueWriter {
         drop(db.core().writable()?);
         let page_len = db.core().store.page_size().bytes();
         Ok(Self {
+            pages: None,
             db: db.clone(),
             id,
             appends,
             written: 0,
             buffer: Vec::new(),
             buffer_len: db.core().stream_buffer_len(page_len),
-            pages: None,
         })
     }
 

@@ -223,6 +223,63 @@ fn an_unfinished_writer_changes_nothing() {
     assert!(std::fs::metadata(&path).unwrap().len() < 64 << 10);
 }
 
+/// What a stream has lengthened the file by is cut off again, be it the last to hold the database, and the only one to change the file.
+#[test]
+fn a_writer_that_is_given_up_leaves_no_length_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    for changed in [false, true] {
+        let path = dir.path().join(format!("{changed}.shroom"));
+        let db = Db::create(&path).unwrap();
+        db.put(1, b"kept").unwrap();
+        db.close().unwrap();
+        let before = std::fs::metadata(&path).unwrap().len();
+        let db = Db::open(&path).unwrap();
+        if changed {
+            db.put(1, b"kept?").unwrap();
+        }
+        let mut writer = db.writer(2).unwrap();
+        drop(db);
+        writer.write_all(&Random(12).bytes(3 << 20)).unwrap();
+        drop(writer);
+        let after = std::fs::metadata(&path).unwrap().len();
+        assert_eq!(after, before, "changed: {changed}");
+        assert_sound(&Db::open(&path).unwrap());
+    }
+}
+
+/// A value that was cut and not yet moved into the pages: what lies behind the cut is neither read nor checked.
+#[test]
+fn damage_behind_a_cut_harms_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cut.shroom");
+    let db = Db::create(&path).unwrap();
+    let value = Random(13).bytes(4 << 20);
+    db.put(1, &value).unwrap();
+    db.close().unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let place = bytes
+        .windows(32)
+        .position(|window| window == &value[3 << 20..(3 << 20) + 32]);
+    bytes[place.unwrap()] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let db = Db::open(&path).unwrap();
+    let length = (1 << 20) + 10;
+    db.truncate(1, length as u64).unwrap();
+    let mut expected = value[..length].to_vec();
+    let check = |expected: &[u8]| {
+        assert_value(&db, 1, expected);
+        let reader = db.reader(1).unwrap().unwrap();
+        check_reader(reader, expected, &mut Random(14));
+        db.content_root().unwrap();
+    };
+    check(&expected);
+    let more = Random(15).bytes(2 << 20);
+    stream(db.append_writer(1).unwrap(), &more);
+    expected.extend_from_slice(&more);
+    check(&expected);
+    assert_sound(&db);
+}
+
 /// Streams in several threads, beside puts, checkpoints in the background and each other.
 #[test]
 fn several_write_at_once() {
