@@ -3,9 +3,11 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::Stdio;
 
-use common::{Shell, fail, json, run, run_with_input, stderr, succeed};
+use common::{Shell, fail, json, run, run_with_input, shroom, stderr, succeed};
 use tempfile::TempDir;
 
 struct Setup {
@@ -90,6 +92,23 @@ fn long_values_pass_through_pipes() {
     let directory = setup.temporary.path().to_str().unwrap();
     fail(2, ["put", absent.to_str().unwrap(), "1", directory]);
     assert!(!absent.exists(), "a directory has no bytes to store");
+}
+
+/// A pipe may begin with the file itself, which is locked only when what is put has come.
+#[test]
+fn put_locks_the_file_when_there_is_something_to_write() {
+    let setup = Setup::filled();
+    let mut put = shroom()
+        .args(["put", &setup.file, "500"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Should it not have come to read by then, there is nothing to be seen.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let value = succeed(["get", &setup.file, "3"]);
+    put.stdin.take().unwrap().write_all(&value).unwrap();
+    assert!(put.wait().unwrap().success());
+    assert_eq!(succeed(["get", &setup.file, "500"]), value);
 }
 
 #[test]
