@@ -1,12 +1,13 @@
 //! Values as streams: reading, writing, appending; and changing parts of a value.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, ErrorKind as Io, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use shroom::storage::faulty::FaultyStorage;
 use shroom::storage::{FileStorage, MemoryStorage, OpenMode, Storage, View};
-use shroom::{Db, Error, ErrorKind, Options, ValueWriter};
+use shroom::{Db, Error, ErrorKind, Options, Reader, ValueWriter};
 use shroom_sim::{Random, assert_sound, check_reader};
 
 /// In memory, with streams that go to pages at once.
@@ -730,4 +731,192 @@ fn a_big_value_costs_what_is_touched() {
         assert!(found == block(number));
     }
     assert_eq!(reader.read(&mut found).unwrap(), 0);
+}
+
+/// Writers that are opened, written to, finished and given up in any order, between all else that changes the file, on a disk that is full now
+/// and then.
+#[test]
+fn writers_in_any_order() {
+    for seed in 0..12 {
+        Interleaved::new(seed).run(250);
+    }
+}
+
+struct Interleaved {
+    random: Random,
+    storage: FaultyStorage,
+    db: Db,
+    tokens: BTreeMap<u64, Vec<u8>>,
+    saved: BTreeMap<String, BTreeMap<u64, Vec<u8>>>,
+    /// Each with its token, whether it appends, and what was written.
+    writers: Vec<(ValueWriter, u64, bool, Vec<u8>)>,
+    readers: Vec<(Reader, Vec<u8>)>,
+}
+
+impl Interleaved {
+    fn new(seed: u64) -> Self {
+        let storage = FaultyStorage::new();
+        let options = eager_options()
+            .page_size([512, 1024, 4096][seed as usize % 3])
+            .journal_limit(64 << 10)
+            .slice_bytes(1)
+            .track_content_root(seed.is_multiple_of(2))
+            .background(seed.is_multiple_of(5));
+        Self {
+            random: Random(seed + 100),
+            db: options.open_storage(Arc::new(storage.clone())).unwrap(),
+            storage,
+            tokens: BTreeMap::new(),
+            saved: BTreeMap::new(),
+            writers: Vec::new(),
+            readers: Vec::new(),
+        }
+    }
+
+    fn run(mut self, operations: usize) {
+        for number in 0..operations {
+            if self.random.below(12) == 0 {
+                let room = self.random.below(40_000);
+                let length = self.storage.image().len() as u64;
+                self.storage.set_capacity(Some(length + room));
+            }
+            match self.step() {
+                Err(error) if error.kind() == ErrorKind::Full => self.storage.set_capacity(None),
+                result => result.unwrap(),
+            }
+            if number % 10 == 0 {
+                self.check();
+            }
+        }
+        self.storage.set_capacity(None);
+        self.writers.clear();
+        self.db.checkpoint().unwrap();
+        self.check();
+        for (mut reader, expected) in self.readers.drain(..) {
+            let mut found = Vec::new();
+            reader.read_to_end(&mut found).unwrap();
+            assert!(found == expected);
+        }
+        drop(self.db);
+        let image = FaultyStorage::from_image(self.storage.image());
+        let db = eager_options().open_storage(Arc::new(image)).unwrap();
+        assert!(
+            db.iter()
+                .map(|token| token.unwrap().0)
+                .eq(self.tokens.keys().copied())
+        );
+        assert_sound(&db);
+    }
+
+    fn check(&self) {
+        assert_eq!(self.db.len().unwrap(), self.tokens.len() as u64);
+        for (&id, expected) in &self.tokens {
+            assert_value(&self.db, id, expected);
+        }
+        for (name, tokens) in &self.saved {
+            let snapshot = self.db.open_snapshot(name).unwrap();
+            for (&id, expected) in tokens {
+                assert!(snapshot.get(id).unwrap().unwrap() == **expected, "{name}");
+            }
+        }
+        assert_sound(&self.db);
+    }
+
+    fn bytes(&mut self) -> Vec<u8> {
+        let limit = [40, 700, 9_000, 30_000][self.random.below(4) as usize];
+        let len = self.random.below(limit) as usize;
+        self.random.bytes(len)
+    }
+
+    /// One operation; the model follows when it has succeeded.
+    fn step(&mut self) -> shroom::Result<()> {
+        let (id, bytes) = (self.random.below(4), self.bytes());
+        let length = self.tokens.get(&id).map_or(0, Vec::len) as u64;
+        let place = self.random.below(length + 1);
+        let name = format!("saved {}", self.random.below(3));
+        match self.random.below(26) {
+            0..3 if self.writers.len() < 5 => {
+                let appends = self.random.below(3) > 0;
+                let writer = match appends {
+                    true => self.db.append_writer(id)?,
+                    false => self.db.writer(id)?,
+                };
+                self.writers.push((writer, id, appends, Vec::new()));
+            }
+            3..10 if !self.writers.is_empty() => {
+                let index = self.random.below(self.writers.len() as u64) as usize;
+                let (writer, _, _, written) = &mut self.writers[index];
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let taken = writer.write(rest).map_err(inner)?;
+                    written.extend_from_slice(&rest[..taken]);
+                    rest = &rest[taken..];
+                }
+            }
+            10..13 if !self.writers.is_empty() => {
+                let index = self.random.below(self.writers.len() as u64) as usize;
+                let (writer, id, appends, written) = self.writers.swap_remove(index);
+                let length = writer.finish()?;
+                let value = self.tokens.entry(id).or_default();
+                if !appends {
+                    value.clear();
+                }
+                value.extend_from_slice(&written);
+                assert_eq!(length, value.len() as u64);
+            }
+            13 if !self.writers.is_empty() => drop(self.writers.swap_remove(0)),
+            14 => {
+                self.db.put(id, &bytes)?;
+                self.tokens.insert(id, bytes);
+            }
+            15 => {
+                self.db.append(id, &bytes)?;
+                self.tokens.entry(id).or_default().extend(bytes);
+            }
+            16 => {
+                self.db.delete(id)?;
+                self.tokens.remove(&id);
+            }
+            17 => {
+                self.db.write_at(id, place, &bytes)?;
+                let value = self.tokens.entry(id).or_default();
+                let (at, end) = (place as usize, place as usize + bytes.len());
+                value.resize(value.len().max(end), 0);
+                value[at..end].copy_from_slice(&bytes);
+            }
+            18 => {
+                self.db.truncate(id, place)?;
+                if let Some(value) = self.tokens.get_mut(&id) {
+                    value.truncate(place as usize);
+                }
+            }
+            19 if !self.saved.contains_key(&name) => {
+                self.db.save_snapshot(&name)?;
+                self.saved.insert(name, self.tokens.clone());
+            }
+            20 if self.saved.contains_key(&name) => {
+                self.db.restore(&name)?;
+                self.tokens = self.saved[&name].clone();
+            }
+            21 if self.saved.contains_key(&name) => {
+                self.db.delete_snapshot(&name)?;
+                self.saved.remove(&name);
+            }
+            22 => _ = self.db.punch_holes()?,
+            24..26 => _ = self.db.compact_step(50_000)?,
+            23 => {
+                if let Some(reader) = self.db.reader(id)? {
+                    self.readers.push((reader, self.tokens[&id].clone()));
+                }
+                if self.readers.len() > 3 {
+                    let (mut reader, expected) = self.readers.remove(0);
+                    let mut found = Vec::new();
+                    reader.read_to_end(&mut found).unwrap();
+                    assert!(found == expected);
+                }
+            }
+            _ => self.db.checkpoint()?,
+        }
+        Ok(())
+    }
 }
