@@ -1,7 +1,7 @@
 //! Verifies proofs that an input made up, changed, or put together from several; and proves tokens of states that it forged.
 //!
 //! * O1 Nothing panics, hangs, or takes memory without bound.
-//! * O2 Under the page root of a sound state a proof that holds says what the state holds.
+//! * O2 Under the page root of a sound state a proof that holds says what the state holds, and one that does not is itself at fault.
 //! * O3 Under any page root there is one answer for an id, and whoever can be shown it can be shown it by the state's own proof.
 //!
 //! Changed proofs are also sealed again, so that whatever they say is reached under a root of their own.
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use shroom::storage::MemoryStorage;
-use shroom::{Options, Proof};
+use shroom::{Options, Proof, ProofError};
 use shroom_page::{LogicalPage, PageRead, PageStore};
 use shroom_sim::proof::Parts;
 use shroom_sim::{Choices, Random};
@@ -101,8 +101,10 @@ impl State {
 
     /// O2.
     fn check(&self, proof: &Proof, id: u64) {
-        if let Ok(value) = proof.verify(&self.root, id) {
-            assert_eq!(value.as_ref(), self.tokens.get(&id), "token {id}");
+        match proof.verify(&self.root, id) {
+            Ok(value) => assert_eq!(value.as_ref(), self.tokens.get(&id), "token {id}"),
+            Err(ProofError::State(error)) => panic!("the state is sound: token {id}: {error}"),
+            Err(_) => {}
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the layers above read pages through.
 
-use crate::{LogicalPage, PageSize, Result};
+use crate::{LogicalPage, PageError, PageSize, Result};
 
 /// Read access to logical pages: a snapshot, a transaction that sees its own changes, or the pages of a proof.
 pub trait PageRead {
@@ -13,7 +13,7 @@ pub trait PageRead {
     /// The whole page, verified against its hash at first touch.
     ///
     /// # Errors
-    /// [`PageError::Unallocated`](crate::PageError::Unallocated) when there is no such page, a corruption error when its bytes are not sound.
+    /// [`PageError::Unallocated`] when there is no such page, a corruption error when its bytes are not sound.
     fn page(&self, page: LogicalPage) -> Result<&[u8]>;
 
     /// Whether the logical page is allocated.
@@ -26,6 +26,13 @@ pub trait PageRead {
     /// Allocated pages are at most this many, since each has a place of its own. What a walk over pages that name each other
     /// is bounded by: a forged file may claim any number of logical pages, but not be longer than it is.
     fn allocated_pages_max(&self) -> u32;
+
+    /// The error for a claim of `pages` pages, more than [`allocated_pages_max`](Self::allocated_pages_max), where that does not show
+    /// the claim to be wrong: a proof may lack pages that the state has. `None` when the claim is wrong.
+    fn lacks_pages(&self, pages: u64) -> Option<PageError> {
+        let _ = pages;
+        None
+    }
 
     /// Where verified bytes lie, for [`lasting_bytes`](Self::lasting_bytes): whoever remembers it spares later reads the page map.
     /// `None` when each read must be verified, or where nothing keeps its place.

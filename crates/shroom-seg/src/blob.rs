@@ -51,7 +51,9 @@ impl<'p, R: PageRead> Blob<'p, R> {
         let fault = |detail: String| Err(SegError::Blob { addr: head, detail });
         let (room, page_bytes) = (store_bytes(pages), pages.page_size().bytes() as u64);
         let count = u16::from_le_bytes(chain.array()?);
-        if length > room || u64::from(count) * EXTENT_LEN as u64 > room {
+        let claimed = length.max(u64::from(count) * EXTENT_LEN as u64);
+        if claimed > room {
+            check_lack(pages, claimed.div_ceil(page_bytes))?;
             return fault(format!(
                 "{length} bytes in {count} extents, but the store has {room} bytes"
             ));
@@ -64,8 +66,11 @@ impl<'p, R: PageRead> Blob<'p, R> {
             let limit = u64::from(pages.logical_pages());
             extent_pages += u64::from(extent.pages);
             let pages_max = u64::from(pages.allocated_pages_max());
-            let outside = extent.first.is_none() || end > limit;
-            if outside || extent.pages == 0 || extent_pages > pages_max {
+            let outside = extent.first.is_none() || extent.pages == 0 || end > limit;
+            if outside || extent_pages > pages_max {
+                if !outside {
+                    check_lack(pages, extent_pages)?;
+                }
                 return fault(format!(
                     "extent of {} pages at {}, of {limit}",
                     extent.pages, extent.first
@@ -87,6 +92,14 @@ impl<'p, R: PageRead> Blob<'p, R> {
             chain,
         })
     }
+}
+
+/// An error when it may be for lack of pages at hand that so many are too many.
+#[cold]
+fn check_lack<R: PageRead>(pages: &R, claimed: u64) -> Result<()> {
+    pages
+        .lacks_pages(claimed)
+        .map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// The whole value as one slice of the file, when it lies there in one piece. A blob that was written at once and is

@@ -232,7 +232,8 @@ impl<'p, R: PageRead> ChainReader<'p, R> {
             return Ok(false);
         };
         let limit = store_bytes(self.pages) / SEGMENT_OVERHEAD as u64;
-        if self.steps >= limit {
+        // The first is always tried: a proof without a whole page says itself that it lacks one.
+        if self.steps > 0 && self.steps >= limit {
             return Err(SegError::ChainTooLong { addr, limit });
         }
         let segment = read(self.pages, addr)?;

@@ -5,7 +5,8 @@
 //!
 //! * V1 Whatever the root, there is at most one answer for an id that a proof can be made for: the lookup follows from the
 //!   bytes that the root stands for, and from nothing that the proof's maker may choose.
-//! * V2 Under the root of a sound state the answer is what the state holds.
+//! * V2 Under the root of a sound state the answer is what the state holds, and where there is none the proof is at fault: nobody
+//!   can make a proof that says that the state is damaged.
 //! * V3 Memory and time are bounded by the length of the proof, whatever its bytes are.
 //! * V4 Verifying needs `core` and `alloc` only.
 //!

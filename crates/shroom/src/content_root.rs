@@ -52,6 +52,10 @@ impl Db {
 
     /// The hash that authenticates every page of the last checkpoint. O(1). What only the journal holds is not in it:
     /// [`checkpoint`](Self::checkpoint) before, if it shall be.
+    ///
+    /// While a checkpoint of many changes goes on, and after a crash in one, it is that of pages which have some of the changes and
+    /// not the others. To be sure of a whole state, take it after a checkpoint without writers, or take that of a [named
+    /// snapshot](Self::save_snapshot).
     pub fn page_root(&self) -> PageRoot {
         self.core().state.load().base.pages.page_root().into()
     }

@@ -11,7 +11,8 @@ use crate::state::State;
 impl Db {
     /// Proves what token `id` is now: its value, or that it is absent. The proof is for the [`page_root`](Self::page_root) of
     /// the last checkpoint. When what was written to the token since is only in the journal, it is moved into the pages first, as
-    /// [`checkpoint`](Self::checkpoint) does, and the page root is another.
+    /// [`checkpoint`](Self::checkpoint) does, and the page root is another. Where other threads write, the two belong together
+    /// when both are a [`Snapshot`]'s.
     ///
     /// ```
     /// let db = shroom::Db::in_memory()?;

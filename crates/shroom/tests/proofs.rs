@@ -284,6 +284,53 @@ fn records_are_all_there_in_order_and_needed() {
 }
 
 #[test]
+fn a_proof_that_lacks_pages_of_a_blob_does_not_accuse_the_state() {
+    for page_size in [512, 1024, 4096] {
+        let db = in_memory(page_size);
+        let value = Random(1).bytes(page_size as usize * 40);
+        db.put(2, b"small").unwrap();
+        db.put(3, &value).unwrap();
+        db.checkpoint().unwrap();
+        // That of another token of the same pack.
+        let small = db.prove(2).unwrap();
+        let root = *db.page_root().as_bytes();
+        let refused = attack(&root, 3, &Parts::parse(small.as_bytes()).unwrap());
+        assert!(refused.is_err(), "{page_size}");
+        // One without some of the pages.
+        let parts = Parts::parse(db.prove(3).unwrap().as_bytes()).unwrap();
+        for left in 0..parts.records.len() {
+            let mut begin = parts.clone();
+            begin.records.truncate(left);
+            assert!(attack(&root, 3, &begin).is_err());
+            let mut end = parts.clone();
+            end.records.drain(..parts.records.len() - left);
+            assert!(attack(&root, 3, &end).is_err());
+        }
+    }
+}
+
+#[test]
+fn an_id_below_all_others_is_absent_without_a_search() {
+    let tokens: Tokens = (1..60_000_u64)
+        .map(|index| (index << 40, index.to_le_bytes().repeat(2)))
+        .collect();
+    let db = in_memory(4096);
+    db.bulk_load(tokens.iter().map(|(id, value)| (*id, value)))
+        .unwrap();
+    let known = |id| {
+        let proof = db.prove(id).unwrap();
+        assert_eq!(verify(&db, &proof, id).unwrap(), tokens.get(&id).cloned());
+        let parts = Parts::parse(proof.as_bytes()).unwrap();
+        let pages = parts.records.iter().filter(|record| record.level == 0);
+        pages.map(|record| record.page.known).collect::<Vec<_>>()
+    };
+    assert!(known(1 << 40).iter().any(|known| *known != 1));
+    // The header and the first id of the root page alone.
+    assert_eq!(known((1 << 40) - 1), [1]);
+    assert_eq!(known(0), [1]);
+}
+
+#[test]
 fn absence_cannot_be_forged_with_pages_of_other_places() {
     // A page at the place of another: a neighbour leaf or pack in which the token is not, or a map page.
     let (db, samples) = samples();

@@ -4,7 +4,7 @@
 //!
 //! * K1 A known chunk that hashes to the right hash is at its place: BLAKE3 binds a chunk's number, and whether a node of its
 //!   tree is a chunk or a parent. So two lengths that are told apart by how deep that chunk lies cannot be taken for each other:
-//!   those of pages, which are powers of two. The page root's input says in its first chunk how long it is.
+//!   those of pages, which are powers of two. (Pages of 512 and of 1,024 bytes are one chunk, and so there as a whole.) The page root's input says in its first chunk how long it is.
 //! * K2 A set of chunks has one encoding: no bit past the last chunk, one value for each largest subtree without a known chunk.
 
 use alloc::vec::Vec;

@@ -10,6 +10,7 @@
 //! * Q1 No byte is handed out before the page root was seen to stand for it, at its place in its page.
 //! * Q2 What a proof does not hold is an error, never zeros and never "absent".
 //! * Q3 Memory and time are bounded by the length of the proof, whatever its bytes are.
+//!   So where less is there than is claimed, the proof is at fault, unless no state could have it.
 //! * Q4 Of what is read there is one proof only: records ascend, and each chunk is needed.
 //!
 //! Absent on purpose: does not know what the pages mean, nor which of them a question needs.
@@ -109,6 +110,14 @@ pub enum ProofFlaw {
         start: usize,
         /// End of the bytes asked for.
         end: usize,
+    },
+    /// It does not hold all pages of a large value.
+    #[error("it holds {got} whole pages, and the value needs {expected}")]
+    Pages {
+        /// Pages needed, at least.
+        expected: u64,
+        /// Logical pages that it holds as a whole.
+        got: u32,
     },
     /// It holds chunks that are not needed.
     #[error("it holds chunks of page {index} of level {level} that are not needed")]

@@ -289,6 +289,13 @@ impl PageRead for ProvenPages<'_> {
     fn allocated_pages_max(&self) -> u32 {
         self.whole_pages
     }
+
+    /// A state has fewer pages than page numbers: only a claim of more is the state's own fault.
+    fn lacks_pages(&self, pages: u64) -> Option<PageError> {
+        let (expected, got) = (pages, self.whole_pages);
+        let possible = pages < u64::from(self.logical_pages);
+        possible.then_some(PageError::Proof(ProofFlaw::Pages { expected, got }))
+    }
 }
 
 impl PartialRead for ProvenPages<'_> {

@@ -128,7 +128,8 @@ pub(super) fn flaw_of(head: PackHead, data_len: usize) -> PackFlaw {
         return flaw("kind", 7, head.kind);
     }
     let values_len = usize::from(head.count) * usize::from(head.length);
-    let end = PACK_HEADER_LEN + Layout::of(head).values_at + values_len;
+    // Saturating for those whose usize has 32 bits.
+    let end = (PACK_HEADER_LEN + Layout::of(head).values_at).saturating_add(values_len);
     match data_len.checked_sub(end) {
         Some(got) => PackFlaw::Slack { got },
         None => PackFlaw::Short {
