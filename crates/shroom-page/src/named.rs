@@ -416,6 +416,26 @@ impl PageStore {
         )?;
         Ok(seen.pages() + 1)
     }
+
+    /// Pages of the present state, those of its map among them, that no named snapshot has: what would be free if the state moved.
+    ///
+    /// # Errors
+    /// Corruption of the page map.
+    pub fn present_pages(&self) -> Result<u64> {
+        let (base, named) = self.named()?;
+        let held = Held::new(&named, &base)?;
+        let others: Vec<&Base> = held.maps().collect();
+        let mut seen = FreeRuns::default();
+        visit_exclusive(
+            &base,
+            &others,
+            &mut |_, _, entry| match seen.try_insert(entry.physical, 1) {
+                true => Ok(()),
+                false => Err(reached_twice(entry)),
+            },
+        )?;
+        Ok(seen.pages())
+    }
 }
 
 #[cfg(test)]

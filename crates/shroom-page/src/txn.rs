@@ -24,6 +24,10 @@ use crate::{LogicalPage, PageError, PageRead, PageSize, Result};
 /// Bytes handed to one write call, at most (about the size at which a larger write gains nothing).
 const WRITE_BYTES_MAX: usize = 1 << 20;
 
+/// Copies of pages that a named snapshot has under another number, kept in memory before they are written out, in bytes: more than
+/// a compaction's step changes, whose size is told by what is in memory.
+const COPIED_BYTES_MAX: usize = 32 << 20;
+
 /// A file that is to need little more than it has grows by this part of it.
 const GROWTH_PART_FRUGAL: u32 = 128;
 
@@ -210,6 +214,10 @@ impl<'s> PageTxn<'s> {
             if self.is_held(from.0, entry.physical)? {
                 let copy: Box<[u8]> = self.base.page(from)?.into();
                 self.dirty.insert(to.0, copy);
+                // A value may have any number of pages.
+                if self.dirty_bytes() >= COPIED_BYTES_MAX {
+                    self.spill()?;
+                }
             } else {
                 self.placed.insert(to.0, entry);
                 self.renumbered.insert(to.0, from.0);

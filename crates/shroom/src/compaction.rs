@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use shroom_page::{Arranged, Arranging, LogicalPage, Roots, Snapshot as Pages};
+use shroom_page::{Arranged, Arranging, LogicalPage, PageRead, Roots, Snapshot as Pages};
 use shroom_seg::SegmentTxn;
 use shroom_token::compaction::{Gather, Home, survey};
 use shroom_token::{TokenId, TokenRoot, range};
@@ -33,6 +33,8 @@ const STEP_BYTES: (u64, u64) = (1 << 20, 16 << 20);
 /// Numbers that the image may need beyond those in use: a part of these, and a few.
 const NUMBERS_PART: u32 = 8;
 const NUMBERS_MIN: u32 = 512;
+/// When so many times as many numbers were given out as there can be pages, those behind are left where they are.
+const NUMBERS_SPARSE: u32 = 8;
 /// How often what readers held in place is tried again.
 const SWEEPS_MAX: u32 = 3;
 /// A file of fewer pages is not compacted by itself.
@@ -77,7 +79,8 @@ pub type OnCompactProgress<'p> = &'p mut dyn FnMut(&CompactProgress) -> ControlF
 impl Db {
     /// Compacts the file in place: packs are full, no page is free, and the file is as short as [`compact_into`](Self::compact_into)
     /// would make it. Readers and writers go on meanwhile. When nothing is written meanwhile, the file is then equal to the
-    /// canonical image but for its sequence numbers. The pages of named snapshots stay where they are, so such a file is not.
+    /// canonical image but for its sequence numbers. The pages of named snapshots stay where they are, so such a file is not; and where
+    /// those are most pages of the present state, too, its tokens are not packed again, which would only add to the file.
     ///
     /// Needs little more room than the file has: a 64th of the data and a few steps, each a 128th of the file (1 to 16 MiB). A crash at
     /// any point leaves all content; what was done is not lost, but the next compaction begins anew. Called while another one runs,
@@ -117,8 +120,10 @@ pub(crate) struct Compactor {
     due: AtomicU64,
     /// 1 while one that began by itself has a thread.
     threads: AtomicU64,
-    /// Free bytes that the last one left.
+    /// Free bytes that the last one left, without those that readers held.
     left: AtomicU64,
+    /// Those.
+    left_held: AtomicU64,
 }
 
 impl Compactor {
@@ -173,6 +178,15 @@ enum Phase {
     },
 }
 
+impl Phase {
+    /// The last phase, of steps that move so many pages each.
+    fn cut(core: &Core, exact: bool, window: u32) -> Self {
+        let pages = u64::from(core.store.snapshot().physical_pages());
+        let left = 4 + pages / u64::from(window);
+        Self::Cut { left, exact }
+    }
+}
+
 impl Core {
     fn compact(&self, progress: OnCompactProgress<'_>) -> Result<CompactProgress> {
         let mut run = None;
@@ -200,23 +214,24 @@ impl Core {
         {
             return Ok((last, run));
         }
+        let shift = self.store.page_size().shift();
+        let file = u64::from(self.store.snapshot().physical_pages()) << shift;
+        let budget = budget.unwrap_or((file / STEP_PART).clamp(STEP_BYTES.0, STEP_BYTES.1));
+        // Half for what goes away from its place, half for what comes.
+        let window = (budget >> shift).clamp(2, 1 << 20) as u32 / 2;
         let mut job = match slot.job.take() {
             Some(job) => job,
             None => {
                 slot.runs += 1;
                 slot.last = None;
-                Job::begin(self)?
+                Job::begin(self, window)?
             }
         };
-        let file =
-            u64::from(self.store.snapshot().physical_pages()) << self.store.page_size().shift();
-        let budget = budget.unwrap_or((file / STEP_PART).clamp(STEP_BYTES.0, STEP_BYTES.1));
-        let progress = job.advance(self, budget.max(1))?;
+        let progress = job.advance(self, budget.max(1), window)?;
         if progress.done {
             slot.last = Some(progress);
             self.compactor.finished.fetch_add(1, Ordering::Relaxed);
-            let (free, _) = self.free_bytes()?;
-            self.compactor.left.store(free, Ordering::Relaxed);
+            self.note_left()?;
         } else {
             slot.job = Some(job);
         }
@@ -247,13 +262,25 @@ impl Core {
         Ok(())
     }
 
-    /// Free bytes of the file, and its length.
-    fn free_bytes(&self) -> Result<(u64, u64)> {
+    /// Free bytes of the file: those that can be used now, and those that wait for readers; and its length.
+    fn free_bytes(&self) -> Result<(u64, u64, u64)> {
         let store = self.store.stats(false)?;
         let shift = self.store.page_size().shift();
         let inside = shroom_seg::free_bytes(&self.store.snapshot().roots().seg)?;
-        let free = (store.free_pages + store.pending_pages) << shift;
-        Ok((free + inside, store.physical_pages << shift))
+        let free = (store.free_pages << shift) + inside;
+        Ok((
+            free,
+            store.pending_pages << shift,
+            store.physical_pages << shift,
+        ))
+    }
+
+    /// A compaction is over: what is free now is no reason for another one.
+    fn note_left(&self) -> Result<()> {
+        let (free, held, _) = self.free_bytes()?;
+        self.compactor.left.store(free, Ordering::Relaxed);
+        self.compactor.left_held.store(held, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Called after a checkpoint: decides whether the file is to be compacted.
@@ -267,11 +294,14 @@ impl Core {
             .slot
             .try_lock()
             .is_ok_and(|slot| slot.job.is_none());
-        let Ok((free, file)) = self.free_bytes() else {
+        let Ok((free, held, file)) = self.free_bytes() else {
             return; // the bytes are damaged, and whoever reads them is told
         };
+        let free = free + held;
         let least = AUTOMATIC_PAGES_MIN << self.store.page_size().shift();
-        let left = self.compactor.left.load(Ordering::Relaxed);
+        // What readers held then may be free by now.
+        let left_held = self.compactor.left_held.load(Ordering::Relaxed);
+        let left = self.compactor.left.load(Ordering::Relaxed) + left_held.min(held);
         if !idle || file < least || (free as f64) < share * file as f64 || free < 2 * left {
             return;
         }
@@ -311,8 +341,12 @@ impl Core {
     fn compact_by_itself(&self) {
         match self.compact(&mut |_| ControlFlow::Continue(())) {
             Ok(_) | Err(Error::Closed) => {}
-            // Nothing is lost, and nobody has asked for it.
-            Err(error) => tracing::warn!(%error, "a compaction ended early"),
+            // Nothing is lost, and nobody has asked for it. The next one would get no further.
+            Err(error) => {
+                tracing::warn!(%error, "a compaction ended early");
+                // When even this cannot be read, no other one begins either.
+                self.note_left().ok();
+            }
         }
     }
 
@@ -372,24 +406,24 @@ impl Drop for Turn<'_> {
 }
 
 impl Job {
-    fn begin(core: &Core) -> Result<Self> {
+    fn begin(core: &Core, window: u32) -> Result<Self> {
         core.empty_journal()?;
         let pages = core.store.snapshot();
-        let numbers = shroom_page::PageRead::logical_pages(&pages);
-        let limit = numbers.saturating_add(numbers / NUMBERS_PART + NUMBERS_MIN);
+        let phase = match repays(core, &pages)? {
+            true => Phase::Survey(None),
+            false => Phase::cut(core, false, window),
+        };
         Ok(Self {
             sequence: pages.sequence(),
             alone: true,
-            limit: LogicalPage(limit),
-            phase: Phase::Survey(None),
+            limit: image_limit(pages.logical_pages(), pages.allocated_pages_max()),
+            phase,
         })
     }
 
     /// One step.
-    fn advance(&mut self, core: &Core, budget: u64) -> Result<CompactProgress> {
+    fn advance(&mut self, core: &Core, budget: u64, window: u32) -> Result<CompactProgress> {
         let bytes = usize::try_from(budget).unwrap_or(usize::MAX);
-        // Half for what goes away from its place, half for what comes.
-        let window = (budget >> core.store.page_size().shift()).clamp(2, 1 << 20) as u32 / 2;
         // Put back unless it fails: then there is no job any more.
         let phase = std::mem::replace(&mut self.phase, Phase::Survey(None));
         self.phase = match phase {
@@ -515,11 +549,7 @@ impl Job {
         exact: bool,
         window: u32,
     ) -> Result<Phase> {
-        let cut = |exact| {
-            let pages = u64::from(core.store.snapshot().physical_pages());
-            let left = 4 + pages / u64::from(window);
-            Ok(Phase::Cut { left, exact })
-        };
+        let cut = |exact| Ok(Phase::cut(core, exact, window));
         let plan = match plan {
             Some(plan) => Some(plan),
             None => core.store.begin_arranging(window)?,
@@ -620,6 +650,30 @@ impl Job {
             file_bytes: u64::from(pages.physical_pages()) << core.store.page_size().shift(),
         })
     }
+}
+
+/// The numbers of the image are below this. `numbers` is the first that was never given out, `pages_max` about how many are taken.
+fn image_limit(numbers: u32, pages_max: u32) -> LogicalPage {
+    let room = |pages: u32| pages.saturating_add(pages / NUMBERS_PART + NUMBERS_MIN);
+    // Each compaction that is stopped half way leaves its high numbers to the next, which is not to go on from there for ever.
+    let few = room(pages_max);
+    match numbers > few.saturating_mul(NUMBERS_SPARSE) {
+        true => LogicalPage(few),
+        false => LogicalPage(room(numbers)),
+    }
+}
+
+/// Whether the file gets smaller when the tokens are packed again. Where named snapshots have the pages, too, they stay, and the
+/// packed ones would come on top.
+fn repays(core: &Core, pages: &Pages) -> Result<bool> {
+    let store = core.store.stats(false)?;
+    if store.snapshots == 0 {
+        return Ok(true);
+    }
+    let shift = core.store.page_size().shift();
+    let used =
+        (store.logical_pages << shift).saturating_sub(shroom_seg::free_bytes(&pages.roots().seg)?);
+    Ok(core.store.present_pages()? << shift > used)
 }
 
 /// Moves the sum that the file keeps over its tokens, if it does and it is to be moved.

@@ -141,7 +141,7 @@ impl Options {
     /// are pages and the rests of pages, as in [`Stats::free_share`](crate::Stats::free_share). With a checkpoint in the
     /// background the compaction, too, has a thread of its own, and readers and writers go on; without, the call that ran the
     /// checkpoint runs it, and the file's bytes still depend on nothing but the operations. What a compaction could not free is
-    /// no reason for another one, until there is twice as much; nor is a file under 64 pages.
+    /// no reason for another one, until there is twice as much; nor is a file under 64 pages. Nor is what one that failed left.
     #[must_use]
     pub fn compact_above(mut self, free_share: f64) -> Self {
         self.compact_above = Some(free_share);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use shroom::storage::faulty::{CrashPlan, Fault, FaultyStorage, Torn};
 use shroom::storage::{MemoryStorage, Storage};
-use shroom::{CompactProgress, Db, Error, ErrorKind, Options};
+use shroom::{CompactProgress, CompactStage, Db, Error, ErrorKind, Options};
 use shroom_sim::{Model, Op, Random, Workload, assert_sound, fingerprint, run};
 
 const PAGE_SIZES: [u32; 5] = [512, 1024, 4096, 16_384, 65_536];
@@ -587,4 +587,159 @@ fn the_journal_is_emptied_first() {
     let image = image(&db);
     db.close().unwrap();
     assert_canonical(&storage.to_bytes(), &image, 512, "one token");
+}
+
+/// Each leaves its tokens at high numbers, and the next one must not go on from there for ever.
+#[test]
+fn stopped_compactions_do_not_use_up_the_numbers() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = open(&storage, 512);
+    let mut random = Random(6);
+    for id in 0..300_u64 {
+        let len = random.below(300) as usize;
+        db.put(id, &random.bytes(len)).unwrap();
+    }
+    let expected = fingerprint(&db).unwrap();
+    db.close().unwrap();
+    for round in 0..160 {
+        let db = open(&storage, 512);
+        loop {
+            let progress = db
+                .compact_step(1 << 20)
+                .unwrap_or_else(|error| panic!("round {round}: {error}"));
+            if progress.stage >= CompactStage::Pack {
+                break;
+            }
+        }
+        db.close().unwrap();
+    }
+    let db = open(&storage, 512);
+    assert_eq!(fingerprint(&db).unwrap(), expected);
+    assert_sound(&db);
+    assert!(db.compact().unwrap().canonical);
+    let image = image(&db);
+    db.close().unwrap();
+    assert_canonical(
+        &storage.to_bytes(),
+        &image,
+        512,
+        "after many that were stopped",
+    );
+}
+
+/// What a named snapshot shares with the present state would be there twice.
+#[test]
+fn snapshots_do_not_make_the_file_grow() {
+    let storage = Arc::new(MemoryStorage::new());
+    let db = open(&storage, 1024);
+    let mut random = Random(7);
+    for id in 0..2000_u64 {
+        let len = random.below(600) as usize;
+        db.put(id, &random.bytes(len)).unwrap();
+    }
+    db.put(5000, &random.bytes(100_000)).unwrap();
+    db.save_snapshot("all").unwrap();
+    let before = fingerprint(&db).unwrap();
+    db.close().unwrap();
+    let start = storage.len().unwrap();
+    let db = open(&storage, 1024);
+    let mut most = start;
+    let done = compact(&db, 64 << 10, |_| most = most.max(storage.len().unwrap()));
+    assert!(!done.canonical && done.snapshots == 1);
+    assert!(most <= start + start / 8, "{start} bytes grew to {most}");
+    // What the snapshot does not have is packed again.
+    for id in 0..2000_u64 {
+        let len = random.below(600) as usize;
+        db.put(id, &random.bytes(len)).unwrap();
+    }
+    for id in (0..2000_u64).filter(|id| id % 3 != 0) {
+        db.delete(id).unwrap();
+    }
+    db.checkpoint().unwrap();
+    let free = db.stats().unwrap().free_bytes;
+    compact(&db, 64 << 10, |_| {});
+    let left = db.stats().unwrap().free_bytes;
+    assert!(left < free / 2, "{free} bytes were free, {left} are");
+    db.restore("all").unwrap();
+    assert_eq!(fingerprint(&db).unwrap(), before);
+    assert_sound(&db);
+}
+
+/// Random tokens, of which few are left: a file that is to be compacted.
+fn sparse(db: &Db, random: &mut Random, ids: std::ops::Range<u64>) {
+    for id in ids.clone() {
+        let len = random.below(200) as usize;
+        db.put(id, &random.bytes(len)).unwrap();
+    }
+    for id in ids.filter(|id| id % 5 != 0) {
+        db.delete(id).unwrap();
+    }
+    db.checkpoint().unwrap();
+}
+
+/// What is only free once readers are gone is a reason to compact then.
+#[test]
+fn what_readers_held_is_compacted_when_they_are_gone() {
+    let storage = Arc::new(MemoryStorage::new());
+    let options = options(512).compact_above(0.4);
+    let db = options.open_storage(Arc::clone(&storage) as _).unwrap();
+    let mut random = Random(8);
+    for id in 0..2000_u64 {
+        let len = random.below(200) as usize;
+        db.put(id, &random.bytes(len)).unwrap();
+    }
+    db.checkpoint().unwrap();
+    let held = db.snapshot();
+    sparse(&db, &mut random, 0..2000);
+    db.checkpoint().unwrap();
+    let first = db.stats().unwrap().compactions;
+    assert!(first > 0);
+    for round in 0..20_u64 {
+        db.put(3000, &round.to_le_bytes()).unwrap();
+        db.checkpoint().unwrap();
+    }
+    let with_reader = db.stats().unwrap();
+    assert!(with_reader.compactions <= first + 1, "{with_reader:?}");
+    drop(held);
+    for round in 0..3_u64 {
+        db.put(3000, &round.to_le_bytes()).unwrap();
+        db.checkpoint().unwrap();
+    }
+    let stats = db.stats().unwrap();
+    assert!(stats.free_share() < 0.4, "{with_reader:?}, then {stats:?}");
+    assert_sound(&db);
+}
+
+/// Damage that a compaction meets does not go away by beginning another one after each checkpoint.
+#[test]
+fn one_that_fails_is_not_begun_again_and_again() {
+    let storage = Arc::new(MemoryStorage::new());
+    let mut random = Random(9);
+    let value = random.bytes(20_000);
+    {
+        let db = open(&storage, 512);
+        db.put(5000, &value).unwrap();
+        sparse(&db, &mut random, 0..2000);
+        db.close().unwrap();
+    }
+    let mut bytes = storage.to_bytes();
+    let needle = &value[10_000..10_032];
+    let at = bytes
+        .windows(needle.len())
+        .position(|window| window == needle)
+        .unwrap();
+    bytes[at] ^= 1;
+    let storage = Arc::new(MemoryStorage::from_bytes(bytes));
+    let options = options(512).compact_above(0.1);
+    let db = options.open_storage(Arc::clone(&storage) as _).unwrap();
+    let mut commits = Vec::new();
+    for round in 0..6_u64 {
+        let before = db.stats().unwrap().checkpoint;
+        db.put(3000, &round.to_le_bytes()).unwrap();
+        db.checkpoint().unwrap();
+        commits.push(db.stats().unwrap().checkpoint - before);
+    }
+    assert_eq!(db.stats().unwrap().compactions, 0);
+    assert!(commits[0] > 2, "it was never begun: {commits:?}");
+    assert!(commits[2..].iter().all(|&count| count <= 2), "{commits:?}");
 }

@@ -189,3 +189,39 @@ fn pages_under_another_number_stay_where_a_snapshot_has_them() {
         page_of(6, page_size)
     );
 }
+
+/// A value may have any number of pages, and none of them may stay in memory for being a snapshot's too.
+#[test]
+fn renumbering_what_a_snapshot_has_takes_little_memory() {
+    let page_size = PageSize::new(65_536).unwrap();
+    let store = PageStore::create(Arc::new(MemoryStorage::new()), page_size).unwrap();
+    let pages = 520;
+    let mut txn = store.begin().unwrap();
+    for number in 1..=pages {
+        txn.allocate_at(LogicalPage(number)).unwrap();
+        let bytes = page_of(number, page_size);
+        txn.page_mut(LogicalPage(number))
+            .unwrap()
+            .copy_from_slice(&bytes);
+    }
+    txn.save_snapshot("all").unwrap();
+    txn.commit(Roots::default()).unwrap();
+    let mut txn = store.begin().unwrap();
+    let to = txn.allocate_run(pages).unwrap();
+    for number in 1..=pages {
+        let new = LogicalPage(to.0 + number - 1);
+        txn.renumber(LogicalPage(number), new).unwrap();
+        assert!(txn.dirty_bytes() <= 32 << 20);
+        assert_eq!(txn.page(new).unwrap(), page_of(number, page_size));
+    }
+    let present = txn.commit(Roots::default()).unwrap();
+    let kept = store.open_snapshot("all").unwrap();
+    for number in 1..=pages {
+        let expected = page_of(number, page_size);
+        assert_eq!(
+            present.page(LogicalPage(to.0 + number - 1)).unwrap(),
+            expected
+        );
+        assert_eq!(kept.page(LogicalPage(number)).unwrap(), expected);
+    }
+}

@@ -59,7 +59,7 @@ pub fn survey<R: PageRead>(
         None => surveying.pack(root.addr, None)?,
         Some(level) => surveying.node(root.addr.page, level, None)?,
     }
-    surveying.keep_lowest();
+    surveying.keep_lowest()?;
     surveying.items.sort_unstable();
     Ok(Survey {
         rest: (!surveying.whole).then_some(surveying.limit),
@@ -107,10 +107,10 @@ impl<R: PageRead> Surveying<'_, R> {
         let (pack, data) = open_pack(self.pages, addr, key)?;
         let mut bytes = data.len();
         let page_bytes = self.pages.page_size().bytes() as u64;
-        self.note(addr, pack.first_id().0, false);
+        self.note(addr, pack.first_id().0, false)?;
         for index in (0..pack.len()).filter(|&index| pack.is_blob(index)) {
             if let Stored::Blob { head, length } = pack.slot(index).map_err(pack_error(addr))? {
-                self.note(head, pack.id(index).0, true);
+                self.note(head, pack.id(index).0, true)?;
                 bytes += (length % page_bytes) as usize;
             }
         }
@@ -118,7 +118,7 @@ impl<R: PageRead> Surveying<'_, R> {
         Ok(())
     }
 
-    fn note(&mut self, addr: SegmentAddr, id: u64, blob: bool) {
+    fn note(&mut self, addr: SegmentAddr, id: u64, blob: bool) -> Result<()> {
         if (self.from..self.limit).contains(&addr.page) {
             self.items.push(Item {
                 page: addr.page,
@@ -127,21 +127,61 @@ impl<R: PageRead> Surveying<'_, R> {
                 blob,
             });
             if self.items.len() == 2 * ITEMS_MAX {
-                self.keep_lowest();
+                self.keep_lowest()?;
             }
         }
+        Ok(())
     }
 
     /// Leaves out the highest pages when there are too many items.
-    fn keep_lowest(&mut self) {
+    fn keep_lowest(&mut self) -> Result<()> {
         if self.items.len() <= ITEMS_MAX {
-            return;
+            return Ok(());
         }
         let (_, middle, _) = self.items.select_nth_unstable(ITEMS_MAX);
-        // A page's items are all there or none, and there are always some: a page has fewer than that.
+        // A page's items are all there or none. There are some, since a page has fewer than that, unless a damaged file refers
+        // to one blob again and again: the next survey would begin where this one did.
         let limit = middle.page;
         self.items.retain(|item| item.page < limit);
+        if self.items.is_empty() {
+            return Err(TokenError::Totals {
+                what: "segments of a page",
+                expected: self.pages.page_size().bytes() as u64,
+                got: ITEMS_MAX as u64,
+            });
+        }
         self.limit = limit;
         self.whole = false;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use shroom_page::{PageSize, PageStore, storage::MemoryStorage};
+
+    use super::*;
+
+    /// A survey that names none of a page's items would be followed by the same one for ever.
+    #[test]
+    fn a_page_that_is_referred_to_for_ever_is_damage() {
+        let storage = Arc::new(MemoryStorage::new());
+        let store = PageStore::create(storage, PageSize::new(512).unwrap()).unwrap();
+        let pages = store.snapshot();
+        let mut surveying = Surveying {
+            pages: &pages,
+            items: Vec::new(),
+            from: LogicalPage(1),
+            limit: LogicalPage(9),
+            whole: true,
+            visited: 0,
+            bounds: Bounds::default(),
+            data_bytes: 1,
+        };
+        let head = SegmentAddr::new(LogicalPage(3), 12);
+        let noted = (0..2 * ITEMS_MAX as u64).try_for_each(|id| surveying.note(head, id, true));
+        assert!(noted.is_err_and(|error| error.is_corruption()));
     }
 }
