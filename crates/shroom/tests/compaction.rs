@@ -2,6 +2,7 @@
 //!
 //! `SHROOM_COMPACTION_SEEDS` sets how many histories are compared with their canonical images.
 
+use std::io::Write;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -742,4 +743,85 @@ fn one_that_fails_is_not_begun_again_and_again() {
     assert_eq!(db.stats().unwrap().compactions, 0);
     assert!(commits[0] > 2, "it was never begun: {commits:?}");
     assert!(commits[2..].iter().all(|&count| count <= 2), "{commits:?}");
+}
+
+/// Two writers, a thread that saves, restores and deletes snapshots, one that compacts, and a file that compacts itself.
+#[test]
+fn threads_do_anything_at_once() {
+    for seed in 0..12_u64 {
+        let storage = Arc::new(MemoryStorage::new());
+        let options = Options::new()
+            .page_size(512)
+            .journal_limit(64 << 10)
+            .background(true)
+            .track_content_root(seed % 3 == 0)
+            .compact_above([0.0, 0.1, 0.3][seed as usize % 3]);
+        let db = options.open_storage(Arc::clone(&storage) as _).unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut random = Random(seed);
+                while !stop.load(Ordering::Relaxed) {
+                    db.compact_step(1 + random.below(60_000)).unwrap();
+                }
+            });
+            scope.spawn(|| {
+                let mut random = Random(seed + 1000);
+                for round in 0..200 {
+                    let name = format!("{round}");
+                    db.save_snapshot(&name).unwrap();
+                    if random.below(2) == 0 {
+                        let at = db.open_snapshot(&name).unwrap();
+                        for token in at.range(..) {
+                            token.unwrap();
+                        }
+                    }
+                    if random.below(4) == 0 {
+                        db.restore(&name).unwrap();
+                    }
+                    db.delete_snapshot(&name).unwrap();
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+            for thread in 0..2_u64 {
+                let (db, stop) = (&db, &stop);
+                scope.spawn(move || {
+                    let mut random = Random(seed * 7 + thread);
+                    while !stop.load(Ordering::Relaxed) {
+                        let id = random.below(400) * 2 + thread;
+                        let len = random.below(3000) as usize;
+                        match random.below(8) {
+                            0 => drop(db.delete(id).unwrap()),
+                            1 => drop(db.append(id, &random.bytes(len / 10)).unwrap()),
+                            2 => {
+                                let mut writer = db.writer(id).unwrap();
+                                writer.write_all(&random.bytes(len * 10)).unwrap();
+                                writer.finish().unwrap();
+                            }
+                            // Or there is no such token, or it ends before.
+                            3 => drop(db.write_at(id, 100, &random.bytes(50))),
+                            4 => drop(db.truncate(id, 60)),
+                            _ => drop(db.put(id, &random.bytes(len)).unwrap()),
+                        }
+                    }
+                });
+            }
+        });
+        assert_sound(&db);
+        let model = Model::read(&db).unwrap();
+        let root = db.content_root().unwrap();
+        if seed % 2 == 0 {
+            db.close().unwrap();
+        } else {
+            drop(db);
+        }
+        let db = open(&storage, 512);
+        assert_sound(&db);
+        assert_eq!(Model::read(&db).unwrap(), model, "seed {seed}");
+        assert_eq!(db.content_root().unwrap(), root, "seed {seed}");
+        db.compact().unwrap();
+        assert_eq!(Model::read(&db).unwrap(), model, "seed {seed}");
+        assert_eq!(db.content_root().unwrap(), root, "seed {seed}");
+        assert_sound(&db);
+    }
 }
