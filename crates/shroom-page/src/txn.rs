@@ -5,9 +5,14 @@
 //! * T3 A page that gets another number keeps its place in the file, unless a named snapshot has it there under the old one.
 //! * T4 Dropping it leaves the store as it was; places it wrote to are free again.
 
+mod adopt;
+mod numbers;
+mod places;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use self::numbers::number_is_free;
 use crate::allocation::{FreePages, GROWTH_PART, PendingCut};
 use crate::arrange::Placement;
 use crate::free_runs::FreeRuns;
@@ -16,20 +21,13 @@ use crate::named::{Held, Named, NamedList};
 use crate::snapshot::Base;
 use crate::storage::View;
 use crate::store::{PageStore, Writer};
-use crate::stream::{self, PageStream, StreamedPages};
+use crate::stream::StreamedPages;
 use crate::superblock::Run;
 use crate::sync::MutexGuard;
 use crate::{LogicalPage, PageError, PageRead, PageSize, Result};
 
 /// Bytes handed to one write call, at most (about the size at which a larger write gains nothing).
 const WRITE_BYTES_MAX: usize = 1 << 20;
-
-/// Copies of pages that a named snapshot has under another number, kept in memory before they are written out, in bytes: more than
-/// a compaction's step changes, whose size is told by what is in memory.
-const COPIED_BYTES_MAX: usize = 32 << 20;
-
-/// A file that is to need little more than it has grows by this part of it.
-const GROWTH_PART_FRUGAL: u32 = 128;
 
 /// A transaction over a [`PageStore`]. Reads see its own changes.
 #[derive(Debug)]
@@ -157,110 +155,6 @@ impl<'s> PageTxn<'s> {
         Ok(())
     }
 
-    /// Lets no new page have a number below this, but by [`allocate_at`](Self::allocate_at) and [`renumber`](Self::renumber).
-    ///
-    /// # Errors
-    /// [`PageError::TooManyPages`].
-    pub fn set_number_floor(&mut self, floor: LogicalPage) -> Result<()> {
-        self.reach_number(floor.0)?;
-        self.number_floor = floor.0.max(1);
-        Ok(())
-    }
-
-    /// The floor that was set; 1 at first.
-    pub fn number_floor(&self) -> LogicalPage {
-        LogicalPage(self.number_floor)
-    }
-
-    /// Lets the file grow by no more than is needed, or a little: for who will soon shrink it.
-    pub fn grow_frugally(&mut self) {
-        self.growth_part = GROWTH_PART_FRUGAL;
-    }
-
-    /// The runs of free numbers, ascending: first number and length. What is behind the last page is free, too.
-    pub fn free_numbers(&self) -> Vec<(LogicalPage, u32)> {
-        let runs = self.free.logical.iter();
-        runs.map(|(first, len)| (LogicalPage(first), len)).collect()
-    }
-
-    /// Gives a page another number, which is free or of a run that was allocated and not written. The page's bytes are not
-    /// written again, unless a named snapshot has the page.
-    ///
-    /// # Errors
-    /// [`PageError::Unallocated`]; [`PageError::Misuse`] when `to` is taken; those of [`allocate`](Self::allocate).
-    pub fn renumber(&mut self, from: LogicalPage, to: LogicalPage) -> Result<()> {
-        if !self.is_allocated(from)? || self.unwritten.contains(from.0) {
-            return Err(PageError::Unallocated {
-                page: from,
-                limit: self.free.logical_pages,
-            });
-        }
-        if to.is_none() || !self.unwritten.take_exact(to.0, 1) && !self.take_number(to)? {
-            return Err(PageError::Misuse {
-                what: "page",
-                detail: format!("{to} is taken, and cannot be the number of {from}"),
-            });
-        }
-        self.unfold_adopted(from.0);
-        if let Some(bytes) = self.dirty.remove(&from.0) {
-            self.dirty.insert(to.0, bytes);
-        } else if let Some(entry) = self.placed.remove(&from.0) {
-            self.placed.insert(to.0, entry);
-            if let Some(original) = self.renumbered.remove(&from.0) {
-                self.renumbered.insert(to.0, original);
-            }
-        } else {
-            let entry = self.base.entry(0, from.0)?;
-            if self.is_held(from.0, entry.physical)? {
-                let copy: Box<[u8]> = self.base.page(from)?.into();
-                self.dirty.insert(to.0, copy);
-                // A value may have any number of pages.
-                if self.dirty_bytes() >= COPIED_BYTES_MAX {
-                    self.spill()?;
-                }
-            } else {
-                self.placed.insert(to.0, entry);
-                self.renumbered.insert(to.0, from.0);
-            }
-        }
-        if !self.free.logical.try_insert(from.0, 1) {
-            return Err(number_is_free(from));
-        }
-        self.removed.insert(from.0);
-        Ok(())
-    }
-
-    /// Whether a named snapshot has a page of the base at its place.
-    fn is_held(&mut self, logical: u32, physical: u32) -> Result<bool> {
-        if self.named.is_empty() {
-            return Ok(false);
-        }
-        if self.held.is_empty() {
-            self.held = self.held()?;
-        }
-        self.held.reaches(0, logical, physical)
-    }
-
-    /// Takes exactly this number; false when it is taken already.
-    fn take_number(&mut self, page: LogicalPage) -> Result<bool> {
-        self.reach_number(page.0.saturating_add(1))?;
-        let taken = self.free.logical.take_exact(page.0, 1);
-        if taken {
-            self.claim(page.0, 1);
-        }
-        Ok(taken)
-    }
-
-    /// Makes the numbers below `limit` known, the new ones as free.
-    fn reach_number(&mut self, limit: u32) -> Result<()> {
-        let from = self.free.logical_pages;
-        if limit > from {
-            self.extend_numbers(limit - from)?;
-            self.free.logical.insert(from, limit - from);
-        }
-        Ok(())
-    }
-
     /// `pages` consecutive new pages, the lowest such run of numbers. Their content must be given by
     /// [`write_run`](Self::write_run) before the commit.
     ///
@@ -288,84 +182,6 @@ impl<'s> PageTxn<'s> {
             self.unwritten.insert(end.0, pages);
         }
         Ok(extended)
-    }
-
-    /// Takes exactly the numbers from `end` on; false when one of them is taken.
-    fn take_numbers(&mut self, end: LogicalPage, pages: u32) -> Result<bool> {
-        if pages == 0 || end.0 > self.free.logical_pages || end.is_none() {
-            return Ok(false);
-        }
-        let beyond = (u64::from(end.0) + u64::from(pages))
-            .saturating_sub(u64::from(self.free.logical_pages));
-        let beyond = (beyond as u32).min(pages);
-        let inside = pages - beyond;
-        if inside > 0 && !self.free.logical.take_exact(end.0, inside) {
-            return Ok(false);
-        }
-        if let Err(error) = self.extend_numbers(beyond) {
-            self.free.logical.insert(end.0, inside);
-            return Err(error);
-        }
-        self.claim(end.0, pages);
-        Ok(true)
-    }
-
-    /// Makes the pages of a stream the content of as many consecutive new logical pages, whose first is returned: those from
-    /// `behind` on, when it is given and they are free, or else the lowest such run of numbers. Nothing is written or copied. They
-    /// become part of the store at the commit; when there is none they are free again.
-    ///
-    /// # Errors
-    /// [`PageError::Misuse`] when the stream has no page, or is another store's; [`PageError::TooManyPages`]; I/O errors.
-    pub fn adopt(
-        &mut self,
-        stream: PageStream,
-        behind: Option<LogicalPage>,
-    ) -> Result<LogicalPage> {
-        self.store.check_stream(&stream)?;
-        let pages = stream.pages();
-        if pages == 0 {
-            return Err(stream::misuse("it has no page".into()));
-        }
-        let first = match behind {
-            Some(behind) if self.take_numbers(behind, pages)? => behind,
-            _ => self.allocate_numbers(pages)?,
-        };
-        let (written, ahead) = stream.into_parts();
-        for run in written.runs().chain([ahead]).filter(|run| !run.is_empty()) {
-            self.writer.allocation.unreserve(run);
-            self.from_streams.push(run);
-        }
-        self.free.physical.insert(ahead.first, ahead.pages);
-        for run in written.runs() {
-            self.forget_verified(run);
-        }
-        self.adopted.insert(first.0, written);
-        self.refresh_view()?;
-        Ok(first)
-    }
-
-    fn forget_verified(&self, run: Run) {
-        for page in run.first..run.first + run.pages {
-            self.base.verified.remove(page);
-        }
-    }
-
-    /// The run of adopted pages that a logical page is in, and its index there.
-    pub(crate) fn adopted_page(&self, logical: u32) -> Option<(&StreamedPages, u32)> {
-        let (&first, pages) = self.adopted.range(..=logical).next_back()?;
-        (logical - first < pages.len()).then_some((pages, logical - first))
-    }
-
-    /// Puts the pages of the adopted run that a logical page is in with those that this transaction has placed, one by one.
-    fn unfold_adopted(&mut self, logical: u32) {
-        if self.adopted_page(logical).is_none() {
-            return;
-        }
-        if let Some((&first, _)) = self.adopted.range(..=logical).next_back()
-            && let Some(pages) = self.adopted.remove(&first)
-        {
-            self.placed.extend((first..).zip(pages.into_entries()));
-        }
     }
 
     /// Writes whole raw pages of an allocated run to the file, contiguously where there is room.
@@ -485,132 +301,10 @@ impl<'s> PageTxn<'s> {
         self.areas[index] = Some(pages);
     }
 
-    /// One free physical page, lowest first; grows the file when there is none.
-    pub(crate) fn take_physical(&mut self) -> Result<u32> {
-        if self.placement.is_some() {
-            return Ok(self.take_behind(1)?.first);
-        }
-        if self.free.physical.pages() == 0 {
-            self.free.grow_by(self.store, 1, self.growth_part)?;
-        }
-        let page = self.free.physical.take_one().expect("the file was grown");
-        self.base.verified.remove(page);
-        Ok(page)
-    }
-
-    /// The last free pages of the file, up to `pages_max`, behind what is being arranged; grows the file when there is none.
-    pub(crate) fn take_behind(&mut self, pages_max: u32) -> Result<Run> {
-        let floor = self
-            .placement
-            .as_ref()
-            .map_or(0, |placement| placement.behind);
-        let (first, pages) = match self.free.physical.take_last(floor, pages_max) {
-            Some(taken) => taken,
-            None => {
-                self.free.grow_by(self.store, pages_max, self.growth_part)?;
-                let grown = self.free.physical.take_last(floor, pages_max);
-                grown.expect("the file was grown")
-            }
-        };
-        for page in first..first + pages {
-            self.base.verified.remove(page);
-        }
-        Ok(Run { first, pages })
-    }
-
-    /// The lowest free page, with up to `pages_max` - 1 free ones that follow it.
-    fn take_places(&mut self, pages_max: u32) -> Result<Run> {
-        if self.placement.is_some() {
-            return self.take_behind(pages_max);
-        }
-        let first = self.take_physical()?;
-        let mut pages = 1;
-        while pages < pages_max && self.free.physical.take_exact(first + pages, 1) {
-            self.base.verified.remove(first + pages);
-            pages += 1;
-        }
-        Ok(Run { first, pages })
-    }
-
-    /// Physical pages for the next piece of a logical run: right behind the piece before it; and for the first piece,
-    /// where the whole run has room, so that a run written in pieces is contiguous.
-    fn take_physical_for(&mut self, logical: u32, pages: u32) -> Result<Run> {
-        if let Some(before) = self.placed.get(&(logical - 1)) {
-            let first = before.physical + 1;
-            if self.free.physical.take_exact(first, pages) {
-                let run = Run { first, pages };
-                self.forget_verified(run);
-                return Ok(run);
-            }
-        }
-        let ahead = self.unwritten.len_from(logical + pages);
-        let whole = self.take_physical_run(pages + ahead)?;
-        if ahead > 0 {
-            self.free.physical.insert(whole.first + pages, ahead);
-        }
-        Ok(Run {
-            first: whole.first,
-            pages,
-        })
-    }
-
-    /// `pages` consecutive physical pages, from the lowest free run that long, or at the end of the file.
-    pub(crate) fn take_physical_run(&mut self, pages: u32) -> Result<Run> {
-        let floor = self.placement.map_or(0, |placement| placement.behind);
-        let free = &mut self.free;
-        let run = free.take_run_from(self.store, floor, pages, self.growth_part)?;
-        self.forget_verified(run);
-        Ok(run)
-    }
-
-    /// Makes the file at least this many pages long.
-    pub(crate) fn lengthen(&mut self, pages: u32) -> Result<()> {
-        let from = self.free.physical_pages;
-        if pages > from {
-            let shift = self.page_size().shift();
-            self.store
-                .grow(u64::from(from) << shift, u64::from(pages) << shift)?;
-            self.free.physical.insert(from, pages - from);
-            self.free.physical_pages = pages;
-        }
-        Ok(())
-    }
-
     /// Numbers the state that it makes above `sequence`, or with it: the least that goes to the slot which is its turn.
     pub(crate) fn pass_sequence(&mut self, sequence: u64) {
         let ahead = sequence.saturating_sub(self.sequence);
         self.sequence += ahead.next_multiple_of(2);
-    }
-
-    fn allocate_numbers(&mut self, pages: u32) -> Result<LogicalPage> {
-        let free = self.free.logical.take_run_from(self.number_floor, pages);
-        let first = match free {
-            Some(first) => first,
-            None => {
-                let first = self.free.logical_pages;
-                self.extend_numbers(pages)?;
-                first
-            }
-        };
-        self.claim(first, pages);
-        Ok(LogicalPage(first))
-    }
-
-    fn claim(&mut self, first: u32, pages: u32) {
-        if !self.removed.is_empty() {
-            for number in first..first + pages {
-                self.removed.remove(&number);
-            }
-        }
-    }
-
-    fn extend_numbers(&mut self, pages: u32) -> Result<()> {
-        let next = self.free.logical_pages.checked_add(pages);
-        let fits = next.filter(|&next| crate::map::MapShape::new(self.page_size(), next).is_some());
-        self.free.logical_pages = fits.ok_or(PageError::TooManyPages {
-            limit: u32::MAX - 1,
-        })?;
-        Ok(())
     }
 
     /// Forgets content that this transaction wrote for a logical page; its place is free again.
@@ -631,15 +325,6 @@ impl<'s> PageTxn<'s> {
     fn refresh_view(&mut self) -> Result<()> {
         self.view = self.store.view(self.free.physical_pages)?;
         Ok(())
-    }
-}
-
-#[cold]
-fn number_is_free(page: LogicalPage) -> PageError {
-    PageError::Corrupt {
-        what: "free record",
-        physical: crate::PhysicalPage::NONE,
-        detail: format!("page {page} is in the page map, and its number is free"),
     }
 }
 
