@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::free_runs::FreeRuns;
-use crate::map::{self, Entry};
+use crate::map::{self, Entries, Entry};
 use crate::named::{Named, NamedList};
 use crate::recovery::{self, FreeRecord};
 use crate::snapshot::Base;
@@ -199,7 +199,7 @@ impl Walk<'_> {
         };
         let is_live = std::ptr::eq(base, self.base);
         if !is_live && self.is_walked(level, index, entry) {
-            return;
+            return self.visit_end(base, level, index, entry);
         }
         // Each page is visited once, whatever a damaged map says.
         if let Some(other) = self.used.insert(entry.physical, logical) {
@@ -225,11 +225,7 @@ impl Walk<'_> {
         }
         if level == 0 {
             if index == 0 || index >= base.logical_pages {
-                self.find(
-                    entry.physical,
-                    logical,
-                    format!("mapped, but numbers are 1 to {}", base.logical_pages),
-                );
+                self.find_beyond(base, entry, logical);
             }
             return;
         }
@@ -239,6 +235,31 @@ impl Walk<'_> {
         let Some(entries) = map::node_entries(page, base.fanout) else {
             return;
         };
+        self.visit_under(base, level, index, entries);
+    }
+
+    /// What a snapshot shares with a state that was walked over was checked there, but for numbers that the snapshot does not
+    /// have.
+    fn visit_end(&mut self, base: &Base, level: u8, index: u32, entry: Entry) {
+        let span = base.shape.spans[usize::from(level)];
+        let end = (u64::from(index) + 1) * u64::from(span);
+        if end <= u64::from(base.logical_pages) {
+            return;
+        }
+        let Some(below) = level.checked_sub(1) else {
+            return self.find_beyond(base, entry, LogicalPage(index));
+        };
+        if let Ok(entries) = base.node_of(&entry, below) {
+            self.visit_under(base, level, index, entries);
+        }
+    }
+
+    fn find_beyond(&mut self, base: &Base, entry: Entry, logical: LogicalPage) {
+        let detail = format!("mapped, but numbers are 1 to {}", base.logical_pages);
+        self.find(entry.physical, logical, detail);
+    }
+
+    fn visit_under(&mut self, base: &Base, level: u8, index: u32, entries: Entries<'_>) {
         for digit in 0..base.fanout {
             match index
                 .checked_mul(base.fanout as u32)

@@ -117,7 +117,9 @@ fn compare_pairs(seeds: std::ops::Range<u64>) {
         let mut random = Random(seed);
         let (first, model) = live(page_size, &mut random);
         let second = relive(&model, page_size, &mut random);
-        assert_eq!(Model::read(&second).unwrap(), model, "seed {seed}");
+        let relived = Model::read(&second).unwrap();
+        assert!(relived.tokens == model.tokens, "seed {seed}");
+        assert_eq!(relived.tag, model.tag, "seed {seed}");
         let image = compacted(&first.snapshot());
         assert!(image == compacted(&second.snapshot()), "seed {seed}");
         let hash = *blake3::hash(&image).as_bytes();
