@@ -10,7 +10,7 @@
 use std::sync::LazyLock;
 
 use shroom_page::{PageRead, PageSize, PageStore, PageTxn, Roots};
-use shroom_seg::{References, SegmentAddr, SegmentTxn, segment};
+use shroom_seg::{References, SegmentAddr, SegmentTxn, segment, segment_data};
 use shroom_sim::Choices;
 use shroom_token::{
     Bytes, Edit, LookupCache, Pack, Stored, TokenError, TokenId, TokenRoot, bulk_append, get,
@@ -38,12 +38,16 @@ pub(crate) fn examine(input: &[u8]) {
         name_blobs(&mut data, store);
     }
     let limit = inline_len_max(page_len);
-    let alone = read_alone(&data, limit);
+    read_alone(&data, limit);
 
     let mut txn = store.begin().expect("begin");
     let seg = store.snapshot().roots().seg;
     let mut segments = SegmentTxn::open(&mut txn, &seg).expect("a sound store");
     let addr = segments.allocate(&data).expect("a segment of any bytes");
+    // With the slack of its segment, which with its own may be more than a pack may have.
+    let data = segment_data(segments.pages(), addr).expect("it was stored");
+    let data = data.to_vec();
+    let alone = read_alone(&data, limit);
     let Some(root) = root(addr, alone.as_deref(), edit) else {
         return;
     };
