@@ -10,7 +10,8 @@ impl PageTxn<'_> {
     /// become part of the store at the commit; when there is none they are free again.
     ///
     /// # Errors
-    /// [`PageError::Misuse`] when the stream has no page, or is another store's; [`PageError::TooManyPages`]; I/O errors.
+    /// [`Misuse`](crate::PageError::Misuse) when the stream has no page, or is another store's;
+    /// [`TooManyPages`](crate::PageError::TooManyPages); I/O errors.
     pub fn adopt(
         &mut self,
         stream: PageStream,
