@@ -264,19 +264,24 @@ impl PageStore {
     /// Writes pages, and hashes them meanwhile.
     fn write_and_hash(&self, place: Run, bytes: &[u8]) -> Result<Vec<[u8; 32]>> {
         let offset = u64::from(place.first) << self.page_size().shift();
-        let hash = || hash_pages(bytes, self.page_size().bytes()).collect::<Vec<_>>();
+        let page_len = self.page_size().bytes();
+        let hash = |bytes| hash_pages(bytes, page_len).collect::<Vec<_>>();
         if bytes.len() < PARALLEL_BYTES {
             self.write(offset, bytes)?;
-            return Ok(hash());
+            return Ok(hash(bytes));
         }
+        // Hashing takes longer than writing: whoever writes hashes the rest.
+        let (most, rest) = bytes.split_at(bytes.len() / page_len * 5 / 8 * page_len);
         thread::scope(|scope| {
-            let hashing = thread::Builder::new().spawn_scoped(scope, hash);
+            let hashing = thread::Builder::new().spawn_scoped(scope, || hash(most));
             let written = self.write(offset, bytes);
-            let hashes = match hashing {
+            let last = hash(rest);
+            let mut hashes = match hashing {
                 Ok(hashing) => hashing.join().unwrap_or_else(|panic| resume_unwind(panic)),
                 // Without a thread it is done here.
-                Err(_) => hash(),
+                Err(_) => hash(most),
             };
+            hashes.extend(last);
             written.map(|()| hashes)
         })
     }
