@@ -11,8 +11,9 @@
 
 use std::sync::Arc;
 
+use shroom::delta::DeltaInfo;
 use shroom::storage::faulty::FaultyStorage;
-use shroom::{Db, DeltaInfo, ErrorKind, Options, PageRoot};
+use shroom::{Db, ErrorKind, Options, PageRoot};
 use shroom_page::PageStore;
 use shroom_sim::forge::delta::{Layout, head, seal};
 use shroom_sim::forge::field;

@@ -86,7 +86,7 @@ fn compact(db: &Db, hash: FileHash) {
     let storage = Arc::new(MemoryStorage::new());
     let made = db
         .snapshot()
-        .compact_into_storage(&*storage, &mut |_| ControlFlow::Continue(()))
+        .compact_into_storage(&*storage, |_| ControlFlow::Continue(()))
         .expect("what could be hashed can be written");
     let options = Options::new().create(false).read_only(true);
     let compacted = options

@@ -153,10 +153,10 @@ impl World {
     /// O5.
     fn compact(&self) {
         let storage = Arc::new(MemoryStorage::new());
-        let mut go_on = |_: &_| ControlFlow::Continue(());
+        let go_on = |_: &_| ControlFlow::Continue(());
         let snapshot = self.db.snapshot();
         snapshot
-            .compact_into_storage(&*storage, &mut go_on)
+            .compact_into_storage(&*storage, go_on)
             .expect("a sound database can be compacted");
         let hash = self.db.file_hash().expect("and has a file hash");
         let compacted = Options::new()

@@ -14,8 +14,9 @@ mod pages;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use shroom::Options;
+use shroom::proof::{Proof, ProofError};
 use shroom::storage::MemoryStorage;
-use shroom::{Options, Proof, ProofError};
 use shroom_page::{LogicalPage, PageRead, PageStore};
 use shroom_sim::proof::Parts;
 use shroom_sim::{Choices, Random};

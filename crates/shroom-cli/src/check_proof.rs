@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use serde_json::json;
-use shroom::{PageRoot, Proof};
+use shroom::PageRoot;
+use shroom::proof::Proof;
 
 use crate::error::{CliError, Result};
 use crate::ids::parse_id;

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use shroom::{CompactProgress, Compaction, CompactionProgress, Db, Options};
+use shroom::compaction::{NewFile, NewFileProgress, Progress};
+use shroom::{Db, Options};
 
 use crate::at::At;
 use crate::error::{CliError, Result};
@@ -59,7 +60,7 @@ fn into_new(arguments: &Arguments, new: &Path) -> Result<()> {
         "{bar:40} {human_pos} of {human_len} tokens, {eta} left",
     );
     let mut signal = None;
-    let mut progress = |done: &CompactionProgress| {
+    let mut progress = |done: &NewFileProgress| {
         bar.set_position(done.tokens);
         signal = interrupt.signal();
         match signal {
@@ -90,7 +91,7 @@ fn in_place(arguments: &Arguments) -> Result<()> {
     let before = db.stats().map_err(&failed)?.file_bytes;
     let bar = progress_bar(BAR_LEN, "{bar:40} {percent} %, {eta} left");
     let mut signal = None;
-    let mut progress = |done: &CompactProgress| {
+    let mut progress = |done: &Progress| {
         bar.set_position((done.share * BAR_LEN as f64) as u64);
         signal = interrupt.signal();
         match signal {
@@ -147,7 +148,7 @@ fn progress_bar(len: u64, template: &str) -> ProgressBar {
     }
 }
 
-fn print(made: &Compaction, seconds: f64, json: bool) -> Result<()> {
+fn print(made: &NewFile, seconds: f64, json: bool) -> Result<()> {
     if json {
         return output::print_json(&json!({
             "tokens": made.tokens,

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::{Value as Json, json};
-use shroom::{Db, Delta, DeltaInfo};
+use shroom::Db;
+use shroom::delta::{Delta, DeltaInfo};
 
 use crate::error::{CliError, Result};
 use crate::output::{self, Format, bytes, grouped};

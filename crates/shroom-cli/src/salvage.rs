@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::json;
-use shroom::{Salvage, SalvageReport};
+use shroom::salvage::{Salvage, SalvageReport};
 
 use crate::error::{CliError, Result};
 use crate::output::{self, Format, bytes, grouped};
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn print_json(report: &SalvageReport, seconds: f64) -> Result<()> {
-    let loss = |loss: &shroom::Loss| {
+    let loss = |loss: &shroom::salvage::Loss| {
         json!({
             "first": loss.first,
             "last": loss.last,

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::{Value as Json, json};
-use shroom::{Db, Difference, SavedSnapshot};
+use shroom::diff::Difference;
+use shroom::{Db, SavedSnapshot};
 
 use crate::error::{CliError, Result};
 use crate::output::{self, Format};

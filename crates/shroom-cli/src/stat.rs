@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
-use shroom::{Db, Stats, TokenInfo};
+use shroom::stats::Stats;
+use shroom::{Db, TokenInfo};
 
 use crate::at::At;
 use crate::error::{CliError, Result};
@@ -65,7 +66,7 @@ fn print_snapshot(db: &Db, arguments: &Arguments) -> Result<()> {
     let failed = CliError::database(&arguments.file);
     let name = arguments.at.name.as_deref().unwrap_or_default();
     // For its error, should there be none.
-    arguments.at.open(db, &arguments.file)?;
+    drop(arguments.at.open(db, &arguments.file)?);
     let mut list = db.snapshots().map_err(&failed)?;
     list.retain(|saved| saved.name == name);
     let listed = snapshot::listed(db, list).map_err(&failed)?;

@@ -14,6 +14,7 @@ use crate::{Model, Op, Outcome, Random, run};
 ///
 /// * A state is numbered by the operations that led to it: state 0 is what there was at first.
 /// * An acknowledgement says that a state is durable; no crash may leave an earlier one.
+#[derive(Debug)]
 pub struct History {
     /// State 0.
     base: Model,

@@ -6,8 +6,10 @@ use std::hash::{Hash, Hasher};
 use std::io::Write as _;
 use std::sync::Arc;
 
+use shroom::diff::Difference;
 use shroom::storage::Storage;
-use shroom::{Db, Difference, Error, Finding, Result, Snapshot};
+use shroom::verify::Finding;
+use shroom::{Db, Error, Result, Snapshot};
 use shroom_page::{PageError, PageSize, PageStore};
 use xxhash_rust::xxh3::Xxh3;
 

@@ -6,6 +6,7 @@
 //!
 //! Absent on purpose: no prefetch, and no copy of values.
 
+use std::fmt;
 use std::iter::FusedIterator;
 use std::ops::{Bound, RangeBounds};
 
@@ -54,6 +55,16 @@ pub struct Range<'p, R> {
     done: bool,
     front: Option<Cursor<'p>>,
     back: Option<Cursor<'p>>,
+}
+
+impl<R> fmt::Debug for Range<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Range")
+            .field("low", &self.low)
+            .field("high", &self.high)
+            .field("done", &self.done)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'p, R: PageRead> Iterator for Range<'p, R> {

@@ -1,4 +1,7 @@
-//! Compaction in place: the file's pages move, a bounded commit at a time, until they lie as in the canonical image.
+//! Compaction: into a new file ([`Db::compact_into`]), or in place ([`Db::compact`]).
+//!
+//! In place the file's pages move, a bounded commit at a time, until they lie as in the canonical image, which is what a new
+//! file is.
 //!
 //! * I1 Each step is an ordinary commit that changes no token. A crash, a stop or an error between two steps leaves a sound file
 //!   with all content, and nothing of how far the work was is stored.
@@ -10,6 +13,7 @@
 //! * I4 The file grows by a few steps and a 64th of its data at most, as long as no reader holds a state for long.
 
 mod job;
+mod new_file;
 mod trigger;
 mod turn;
 
@@ -18,6 +22,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use self::job::Job;
+pub use self::new_file::{NewFile, NewFileProgress};
 use crate::core::Core;
 use crate::db::Db;
 use crate::drain::Drain;
@@ -32,7 +37,7 @@ const STEP_BYTES: (u64, u64) = (1 << 20, 16 << 20);
 /// What a compaction is at. The stages come in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub enum CompactStage {
+pub enum Stage {
     /// What is near in ids is gathered, page after page.
     Gather,
     /// The tokens are packed again, in the order of ids.
@@ -46,9 +51,9 @@ pub enum CompactStage {
 /// How far a compaction in place is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct CompactProgress {
+pub struct Progress {
     /// What it is at.
-    pub stage: CompactStage,
+    pub stage: Stage,
     /// About how much of it is done, 0 to 1.
     pub share: f64,
     /// All of it is.
@@ -63,7 +68,7 @@ pub struct CompactProgress {
 }
 
 /// Is told of the progress after each step, and may stop the work.
-pub type OnCompactProgress<'p> = &'p mut dyn FnMut(&CompactProgress) -> ControlFlow<()>;
+type OnProgress<'p> = &'p mut dyn FnMut(&Progress) -> ControlFlow<()>;
 
 impl Db {
     /// Compacts the file in place: packs are full, no page is free, and the file is as short as [`compact_into`](Self::compact_into)
@@ -77,16 +82,19 @@ impl Db {
     ///
     /// # Errors
     /// Corruption of the bytes read; those of [`checkpoint`](Self::checkpoint).
-    pub fn compact(&self) -> Result<CompactProgress> {
-        self.compact_with(&mut |_| ControlFlow::Continue(()))
+    pub fn compact(&self) -> Result<Progress> {
+        self.compact_with(|_| ControlFlow::Continue(()))
     }
 
     /// [`compact`](Self::compact), telling of its progress after each step, which may stop it.
     ///
     /// # Errors
     /// [`Stopped`](Error::Stopped); those of [`compact`](Self::compact).
-    pub fn compact_with(&self, progress: OnCompactProgress<'_>) -> Result<CompactProgress> {
-        self.core().compact(progress)
+    pub fn compact_with(
+        &self,
+        mut progress: impl FnMut(&Progress) -> ControlFlow<()>,
+    ) -> Result<Progress> {
+        self.core().compact(&mut progress)
     }
 
     /// One step of a compaction in place, which changes about `budget` bytes: the next of the one that is under way, or the first of
@@ -94,7 +102,7 @@ impl Db {
     ///
     /// # Errors
     /// Those of [`compact`](Self::compact); the next call then begins anew.
-    pub fn compact_step(&self, budget: u64) -> Result<CompactProgress> {
+    pub fn compact_step(&self, budget: u64) -> Result<Progress> {
         let (progress, _) = self.core().compact_step(Some(budget), None)?;
         Ok(progress)
     }
@@ -132,11 +140,11 @@ struct Slot {
     /// How many were begun.
     runs: u64,
     /// What the last one came to.
-    last: Option<CompactProgress>,
+    last: Option<Progress>,
 }
 
 impl Core {
-    fn compact(&self, progress: OnCompactProgress<'_>) -> Result<CompactProgress> {
+    fn compact(&self, progress: OnProgress<'_>) -> Result<Progress> {
         let mut run = None;
         loop {
             let (done, at) = self.compact_step(None, run)?;
@@ -151,11 +159,7 @@ impl Core {
     }
 
     /// One step, of a compaction that must be the given one; when that is over, what it came to.
-    fn compact_step(
-        &self,
-        budget: Option<u64>,
-        run: Option<u64>,
-    ) -> Result<(CompactProgress, u64)> {
+    fn compact_step(&self, budget: Option<u64>, run: Option<u64>) -> Result<(Progress, u64)> {
         let mut slot = self.compactor.slot();
         if let (Some(run), Some(last)) = (run, slot.last)
             && (slot.job.is_none() || run != slot.runs)

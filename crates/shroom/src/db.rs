@@ -13,11 +13,11 @@ use crate::core::{Core, Write};
 use crate::error::Result;
 use crate::iter::{Iter, Keys};
 use crate::options::Options;
-use crate::report::Report;
-use crate::salvage::SalvageReport;
+use crate::salvage::{Salvage, SalvageReport};
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
 use crate::value::{Pin, Value};
+use crate::verify::Report;
 
 /// A database: tokens (a `u64` id and its bytes) in one file.
 ///
@@ -83,12 +83,12 @@ impl Db {
     }
 
     /// Writes what is proven to be left of a damaged database to a new one, and says what is lost. The damaged file is only
-    /// read. See [`Salvage`](crate::Salvage).
+    /// read. See [`Salvage`](crate::salvage::Salvage).
     ///
     /// # Errors
-    /// Those of [`Salvage::run`](crate::Salvage::run).
+    /// Those of [`Salvage::run`](crate::salvage::Salvage::run).
     pub fn salvage(damaged: impl AsRef<Path>, new: impl AsRef<Path>) -> Result<SalvageReport> {
-        crate::Salvage::new().run(damaged, new)
+        Salvage::new().run(damaged, new)
     }
 
     /// A database in memory.
@@ -261,5 +261,15 @@ impl Db {
     /// Those of [`flush`](Self::flush). Whatever was flushed before is durable in any case.
     pub fn close(self) -> Result<()> {
         self.core().close()
+    }
+}
+
+/// All tokens in id order, as in the state of this moment.
+impl IntoIterator for &Db {
+    type Item = Result<(u64, Value<'static>)>;
+    type IntoIter = Iter<'static>;
+
+    fn into_iter(self) -> Iter<'static> {
+        self.iter()
     }
 }

@@ -58,6 +58,7 @@ pub struct AppliedDelta {
 
 /// The difference between two named snapshots, or all of one, ready to be written. Holds both; readers and writers go on.
 #[derive(Debug)]
+#[must_use = "a delta is nowhere until it is written"]
 pub struct Delta {
     pages: PageDelta,
     info: DeltaInfo,

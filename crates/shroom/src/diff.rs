@@ -59,6 +59,7 @@ impl Snapshot {
 
 /// Iterator over the tokens that differ, made by [`Snapshot::diff`]. Ends after an error.
 #[derive(Debug)]
+#[must_use = "an iterator does nothing until it is asked for an item"]
 pub struct Diff {
     states: [Arc<State>; 2],
     changes: Changes,

@@ -90,7 +90,7 @@ pub enum Error {
     },
     /// The background checkpoint failed; reading goes on, and a write tries it again where that can help.
     #[error("the checkpoint failed: {0}")]
-    Checkpoint(Arc<Error>),
+    Checkpoint(#[source] Arc<Error>),
     /// Work was stopped by whoever was told of its progress.
     #[error("stopped before it was done")]
     Stopped,

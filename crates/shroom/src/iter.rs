@@ -15,6 +15,7 @@ use shroom_token::{Stored, TokenId};
 
 use crate::error::Result;
 use crate::overlay::{Change, Overlay};
+pub use crate::reader::Chunks;
 use crate::state::{Place, State};
 use crate::value::{Pin, Value};
 
@@ -56,6 +57,7 @@ impl<'s> Held<'s> {
 /// [`Snapshot`](crate::Snapshot). Sees one state, whatever is written meanwhile. That of a snapshot is faster, since its
 /// values borrow from the snapshot.
 #[derive(Debug)]
+#[must_use = "an iterator does nothing until it is asked for an item"]
 pub struct Iter<'s> {
     state: Held<'s>,
     bounds: Option<(u64, u64)>,
@@ -314,6 +316,7 @@ impl FusedIterator for Iter<'_> {}
 
 /// Iterator over ids, made by `keys` of [`Db`](crate::Db) and [`Snapshot`](crate::Snapshot).
 #[derive(Debug)]
+#[must_use = "an iterator does nothing until it is asked for an item"]
 pub struct Keys<'s>(pub(crate) Iter<'s>);
 
 impl Iterator for Keys<'_> {

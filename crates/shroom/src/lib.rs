@@ -26,7 +26,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The layers below are crates of their own: `shroom-page` (a transactional page array), `shroom-seg` (an allocator of byte
+//! What is needed first is at the root: [`Db`], [`Options`], [`Batch`], [`Snapshot`], [`Value`], and [`Reader`] and [`ValueWriter`]
+//! for values as streams. Names that belong to one purpose are in its module: [`compaction`], [`delta`], [`diff`], [`proof`],
+//! [`salvage`], [`stats`], [`verify`].
+//!
+//! The layers below are crates of their own ([`layers`]): `shroom-page` (a transactional page array), `shroom-seg` (an allocator of byte
 //! chains) and `shroom-token` (an ordered `u64 -> bytes` directory).
 //!
 //! Promises, in order: nothing lost and nothing wrong; the smallest file; reads at hash-map speed; one sync per durable
@@ -36,55 +40,54 @@
 
 mod batch;
 mod bulk;
-mod compact;
-mod compaction;
+pub mod compaction;
 mod content_root;
 mod core;
 mod db;
-mod delta;
-mod diff;
+pub mod delta;
+pub mod diff;
 mod digest;
 mod drain;
 mod error;
-mod iter;
+pub mod iter;
 mod lattice;
 mod operation;
 mod options;
 mod overlay;
 mod pace;
 mod pieces;
-mod prove;
+mod promises;
+pub mod proof;
 mod reader;
-mod report;
 mod root;
-mod salvage;
+pub mod salvage;
 mod saved;
 mod snapshot;
 mod state;
-mod stats;
+pub mod stats;
 mod sync;
 mod tracking;
 mod value;
+pub mod verify;
 mod writer;
 mod writing_at;
 
 pub use batch::Batch;
-pub use compact::{Compaction, CompactionProgress, OnProgress};
-pub use compaction::{CompactProgress, CompactStage, OnCompactProgress};
 pub use db::Db;
-pub use delta::{AppliedDelta, Delta, DeltaInfo};
-pub use diff::{Diff, Difference};
 pub use digest::{ContentRoot, FileHash, PageRoot};
 pub use error::{Error, ErrorKind, Result};
-pub use iter::{Iter, Keys};
 pub use options::Options;
-pub use reader::{Chunks, Reader};
-pub use report::{Finding, Report};
-pub use salvage::{Loss, Salvage, SalvageReport};
+pub use reader::Reader;
 pub use saved::SavedSnapshot;
-pub use shroom_page::{ProofFlaw, ReadCheck, storage};
-pub use shroom_token::{Proof, ProofError, TokenInfo};
+pub use shroom_page::{ReadCheck, storage};
+pub use shroom_token::TokenInfo;
 pub use snapshot::Snapshot;
-pub use stats::{PageCounts, Stats};
 pub use value::Value;
 pub use writer::ValueWriter;
+
+/// The crates below this one: what errors and findings hold is theirs, and [`storage`] is.
+pub mod layers {
+    pub use shroom_page as page;
+    pub use shroom_seg as seg;
+    pub use shroom_token as token;
+}

@@ -25,6 +25,7 @@ const JOURNAL_LIMIT_MIN: u64 = 64 << 10;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use = "options open nothing by themselves"]
 pub struct Options {
     pub(crate) page_size: u32,
     pub(crate) journal_limit: u64,
@@ -70,7 +71,6 @@ impl Options {
     }
 
     /// Page size of a new file, in bytes: a power of two from 512 to 65,536. An existing file keeps its own.
-    #[must_use]
     pub fn page_size(mut self, bytes: u32) -> Self {
         self.page_size = bytes;
         self
@@ -78,42 +78,36 @@ impl Options {
 
     /// Largest size of each of the two journal areas, in bytes, at least 64 KiB. They start small and grow with use; a batch
     /// larger than this goes straight to the pages. More means fewer checkpoints and more memory.
-    #[must_use]
     pub fn journal_limit(mut self, bytes: u64) -> Self {
         self.journal_limit = bytes;
         self
     }
 
     /// When a page's hash is checked.
-    #[must_use]
     pub fn read_check(mut self, check: ReadCheck) -> Self {
         self.check = check;
         self
     }
 
     /// Whether to create the file when it is absent or empty. On by default.
-    #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
     }
 
     /// Whether to fail when the file exists.
-    #[must_use]
     pub fn create_new(mut self, create_new: bool) -> Self {
         self.create_new = create_new;
         self
     }
 
     /// Whether to discard what the file holds.
-    #[must_use]
     pub fn truncate(mut self, truncate: bool) -> Self {
         self.truncate = truncate;
         self
     }
 
     /// Opens for reading only: shares the file with other readers, and never writes to it.
-    #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
@@ -121,7 +115,6 @@ impl Options {
 
     /// Whether checkpoints run on a thread of their own, which is the default. Without, the write that fills a journal area
     /// runs the checkpoint: then the file's bytes depend on nothing but the operations.
-    #[must_use]
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
         self
@@ -131,18 +124,16 @@ impl Options {
     /// what was chosen last, whoever opens it; a new one does not keep track. Turning it on reads every token once, turning it
     /// off drops it. A put does not pay for it: a checkpoint takes longer, by about twice the hash of each token that it
     /// moves, and the file is 2 KiB larger. A compacted file does not keep track until it is told to.
-    #[must_use]
     pub fn track_content_root(mut self, track: bool) -> Self {
         self.track_content_root = Some(track);
         self
     }
 
     /// Compacts the file by itself when a checkpoint leaves at least this share of it free, 0 to 1; off by default. What is free
-    /// are pages and the rests of pages, as in [`Stats::free_share`](crate::Stats::free_share). With a checkpoint in the
+    /// are pages and the rests of pages, as in [`Stats::free_share`](crate::stats::Stats::free_share). With a checkpoint in the
     /// background the compaction, too, has a thread of its own, and readers and writers go on; without, the call that ran the
     /// checkpoint runs it, and the file's bytes still depend on nothing but the operations. What a compaction could not free is
     /// no reason for another one, until there is twice as much; nor is a file under 64 pages. Nor is what one that failed left.
-    #[must_use]
     pub fn compact_above(mut self, free_share: f64) -> Self {
         self.compact_above = Some(free_share);
         self
@@ -152,7 +143,6 @@ impl Options {
     /// slice ends between two packs, so 1 makes it as small as it can be.
     #[cfg(feature = "faulty")]
     #[doc(hidden)]
-    #[must_use]
     pub fn slice_bytes(mut self, bytes: usize) -> Self {
         self.slice_bytes = Some(bytes);
         self
@@ -161,7 +151,6 @@ impl Options {
     /// For tests: how many bytes a [`ValueWriter`](crate::ValueWriter) gathers before they go to pages, in whole pages.
     #[cfg(feature = "faulty")]
     #[doc(hidden)]
-    #[must_use]
     pub fn stream_bytes(mut self, bytes: usize) -> Self {
         self.stream_bytes = Some(bytes);
         self

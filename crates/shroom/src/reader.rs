@@ -183,6 +183,7 @@ impl fmt::Debug for Reader {
 
 /// The pieces of a value, in order, made by [`Reader::chunks`]. After an error there is no more.
 #[derive(Debug)]
+#[must_use = "an iterator does nothing until it is asked for an item"]
 pub struct Chunks<'r> {
     reader: &'r Reader,
     walk: Walk,

@@ -12,6 +12,7 @@ use crate::value::{Pin, Value};
 /// One consistent state of the database, for as long as it is held. O(1) to take and to clone; does not keep writers from
 /// writing, only the space of replaced pages from being reused.
 #[derive(Clone, Debug)]
+#[must_use = "a snapshot holds a state only as long as it is kept"]
 pub struct Snapshot {
     state: Arc<State>,
 }
@@ -87,5 +88,15 @@ impl Snapshot {
     /// The application's tag in this state.
     pub fn tag(&self) -> u64 {
         self.state.tag()
+    }
+}
+
+/// All tokens in id order.
+impl<'s> IntoIterator for &'s Snapshot {
+    type Item = Result<(u64, Value<'s>)>;
+    type IntoIter = Iter<'s>;
+
+    fn into_iter(self) -> Iter<'s> {
+        self.iter()
     }
 }

@@ -58,6 +58,16 @@ impl Deref for Value<'_> {
     }
 }
 
+/// Copies the bytes, unless they were put together for the read.
+impl From<Value<'_>> for Vec<u8> {
+    fn from(value: Value<'_>) -> Self {
+        match value.place {
+            Place::Owned(bytes) => bytes.into_vec(),
+            _ => value.to_vec(),
+        }
+    }
+}
+
 impl AsRef<[u8]> for Value<'_> {
     fn as_ref(&self) -> &[u8] {
         self

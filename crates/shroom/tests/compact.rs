@@ -23,8 +23,8 @@ fn options(page_size: u32) -> Options {
 
 fn compacted(snapshot: &Snapshot) -> Vec<u8> {
     let storage = MemoryStorage::new();
-    let mut go_on = |_: &_| ControlFlow::Continue(());
-    let made = snapshot.compact_into_storage(&storage, &mut go_on).unwrap();
+    let go_on = |_: &_| ControlFlow::Continue(());
+    let made = snapshot.compact_into_storage(&storage, go_on).unwrap();
     let bytes = storage.to_bytes();
     assert_eq!(made.file_bytes, bytes.len() as u64);
     bytes
@@ -238,7 +238,7 @@ fn a_file_is_there_whole_or_not_at_all() {
     run(&db, &Op::Batch(vec![Change::Tag(9)], false)).unwrap();
     let new = dir.path().join("new");
     let mut calls = 0;
-    let mut stop = |progress: &shroom::CompactionProgress| {
+    let stop = |progress: &shroom::compaction::NewFileProgress| {
         calls += 1;
         assert_eq!(progress.tokens_total, 5000);
         match progress.tokens < 3000 {
@@ -246,7 +246,7 @@ fn a_file_is_there_whole_or_not_at_all() {
             false => ControlFlow::Break(()),
         }
     };
-    let stopped = db.snapshot().compact_into_with(&new, &mut stop);
+    let stopped = db.snapshot().compact_into_with(&new, stop);
     assert!(matches!(stopped, Err(Error::Stopped)));
     assert!(calls == 3 && !new.exists());
 
@@ -293,11 +293,9 @@ fn every_fault_and_every_crash_leaves_all_or_nothing() {
         db.put(id, &vec![id as u8; (id * 3) as usize]).unwrap();
     }
     let expected = Model::read(&db).unwrap();
-    let mut go_on = |_: &_| ControlFlow::Continue(());
+    let go_on = |_: &_| ControlFlow::Continue(());
     let whole = FaultyStorage::new();
-    db.snapshot()
-        .compact_into_storage(&whole, &mut go_on)
-        .unwrap();
+    db.snapshot().compact_into_storage(&whole, go_on).unwrap();
     let mut random = Random(1);
     for events in 0..=whole.events() {
         let plans = [
@@ -325,7 +323,7 @@ fn every_fault_and_every_crash_leaves_all_or_nothing() {
         for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
             let storage = FaultyStorage::new();
             storage.fail_call(call, Fault::Error(kind));
-            let result = db.snapshot().compact_into_storage(&storage, &mut go_on);
+            let result = db.snapshot().compact_into_storage(&storage, go_on);
             // Near a full disk it asks for less room, and may find it.
             let may_pass =
                 kind == ErrorKind::StorageFull && storage.injected()[0].operation == "grow";
@@ -337,13 +335,11 @@ fn every_fault_and_every_crash_leaves_all_or_nothing() {
     storage.set_capacity(Some(done.len() as u64 - 1));
     let full = db
         .snapshot()
-        .compact_into_storage(&storage, &mut go_on)
+        .compact_into_storage(&storage, go_on)
         .unwrap_err();
     assert_eq!(full.kind(), shroom::ErrorKind::Full);
     storage.set_capacity(Some(done.len() as u64));
-    db.snapshot()
-        .compact_into_storage(&storage, &mut go_on)
-        .unwrap();
+    db.snapshot().compact_into_storage(&storage, go_on).unwrap();
     assert!(storage.image() == done);
 }
 

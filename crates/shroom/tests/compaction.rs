@@ -7,9 +7,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use shroom::compaction::{Progress, Stage};
 use shroom::storage::faulty::{CrashPlan, Fault, FaultyStorage, Torn};
 use shroom::storage::{MemoryStorage, Storage};
-use shroom::{CompactProgress, CompactStage, Db, Error, ErrorKind, Options};
+use shroom::{Db, Error, ErrorKind, Options};
 use shroom_sim::{Model, Op, Random, Workload, assert_sound, fingerprint, run};
 
 const PAGE_SIZES: [u32; 5] = [512, 1024, 4096, 16_384, 65_536];
@@ -49,7 +50,7 @@ fn live(db: &Db, page_size: u32, operations: u64, random: &mut Random) -> Model 
 }
 
 /// Steps to the end, with a limit: none may go on for ever.
-fn compact(db: &Db, budget: u64, mut between: impl FnMut(&CompactProgress)) -> CompactProgress {
+fn compact(db: &Db, budget: u64, mut between: impl FnMut(&Progress)) -> Progress {
     for _ in 0..20_000 {
         let progress = db.compact_step(budget).unwrap();
         assert!((0.0..=1.0).contains(&progress.share), "{progress:?}");
@@ -63,10 +64,8 @@ fn compact(db: &Db, budget: u64, mut between: impl FnMut(&CompactProgress)) -> C
 
 fn image(db: &Db) -> Vec<u8> {
     let storage = MemoryStorage::new();
-    let mut go_on = |_: &_| ControlFlow::Continue(());
-    db.snapshot()
-        .compact_into_storage(&storage, &mut go_on)
-        .unwrap();
+    let go_on = |_: &_| ControlFlow::Continue(());
+    db.snapshot().compact_into_storage(&storage, go_on).unwrap();
     storage.to_bytes()
 }
 
@@ -525,7 +524,7 @@ fn a_closed_or_read_only_database_is_not_compacted() {
     drop((db, other));
     let db = open(&storage, 512);
     let mut steps = 0;
-    let stopped = db.compact_with(&mut |_| {
+    let stopped = db.compact_with(|_| {
         steps += 1;
         ControlFlow::Break(())
     });
@@ -608,7 +607,7 @@ fn stopped_compactions_do_not_use_up_the_numbers() {
             let progress = db
                 .compact_step(1 << 20)
                 .unwrap_or_else(|error| panic!("round {round}: {error}"));
-            if progress.stage >= CompactStage::Pack {
+            if progress.stage >= Stage::Pack {
                 break;
             }
         }

@@ -36,7 +36,7 @@ fn values_and_snapshots_outlive_checkpoints_and_the_handle() {
         let id = round % 30;
         held.push((round, id, db.get(id).unwrap().unwrap(), db.snapshot()));
         if round % 3 == 2 {
-            held.swap_remove(round as usize / 4 % held.len());
+            drop(held.swap_remove(round as usize / 4 % held.len()));
         }
     }
     db.close().unwrap();

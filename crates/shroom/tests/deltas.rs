@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
+use shroom::delta::DeltaInfo;
 use shroom::storage::MemoryStorage;
 use shroom::storage::faulty::{Fault, FaultyStorage};
-use shroom::{Db, DeltaInfo, Error, ErrorKind, Options, PageRoot, Snapshot};
+use shroom::{Db, Error, ErrorKind, Options, PageRoot, Snapshot};
 use shroom_sim::{Change, Model, Op, Random, Workload, assert_sound, crash_images, run};
 
 fn options(page_size: u32) -> Options {

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use shroom::Options;
 use shroom::storage::{MemoryStorage, Storage};
-use shroom::{Finding, Options};
+use shroom::verify::Finding;
 use shroom_page::{LogicalPage, PageRead, PageStore, PageTxn, Roots};
 use shroom_seg::{LiveSegment, SegmentAddr, SegmentTxn, live_segments};
 use shroom_sim::Random;

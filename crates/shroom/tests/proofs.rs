@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shroom::proof::{Proof, ProofError, ProofFlaw};
 use shroom::storage::MemoryStorage;
-use shroom::{Db, Error, Options, Proof, ProofError, ProofFlaw};
+use shroom::{Db, Error, Options};
 use shroom_page::{LogicalPage, PageRead, PageSize, PageStore, Roots};
 use shroom_seg::SegmentTxn;
 use shroom_sim::Random;

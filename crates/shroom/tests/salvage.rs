@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use shroom::salvage::{Salvage, SalvageReport};
 use shroom::storage::MemoryStorage;
 use shroom::storage::faulty::FaultyStorage;
-use shroom::{Db, ErrorKind, Options, Salvage, SalvageReport};
+use shroom::{Db, ErrorKind, Options};
 use shroom_sim::forge::{Image, SUPERBLOCK_HEADER_LEN, field};
 use shroom_sim::{Model, Random};
 

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use shroom::diff::Difference;
 use shroom::storage::faulty::FaultyStorage;
 use shroom::storage::{MemoryStorage, Storage};
-use shroom::{Db, Difference, Error, Options, Snapshot};
+use shroom::{Db, Error, Options, Snapshot};
 use shroom_sim::{Model, Random, Workload, assert_sound, crash_images, run};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

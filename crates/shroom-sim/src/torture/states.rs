@@ -4,9 +4,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use shroom::diff::Difference;
 use shroom::storage::MemoryStorage;
 use shroom::storage::faulty::{CrashPlan, FaultyStorage, Torn};
-use shroom::{Db, Difference, Options, Result, Snapshot};
+use shroom::{Db, Options, Result, Snapshot};
 
 use super::reads::{Wrong, check_snapshot, same};
 use crate::{Model, Random, content_root, findings, findings_after_crash, fingerprint};
@@ -66,7 +67,7 @@ pub(super) fn check_diff(db: &Db, model: &Model, seed: u64) -> Result<(), Wrong>
 
 fn compacted(snapshot: &Snapshot) -> Result<Vec<u8>> {
     let storage = MemoryStorage::new();
-    snapshot.compact_into_storage(&storage, &mut |_| ControlFlow::Continue(()))?;
+    snapshot.compact_into_storage(&storage, |_| ControlFlow::Continue(()))?;
     Ok(storage.to_bytes())
 }
 

@@ -123,7 +123,7 @@ pub(crate) fn compact_in_place(dir: &Path) -> Outcome {
                 Ok((puts, longest))
             });
             let start = Instant::now();
-            let made = db.compact_with(&mut |_| {
+            let made = db.compact_with(|_| {
                 most.fetch_max(file_len(&path).unwrap_or(0), relaxed);
                 std::ops::ControlFlow::Continue(())
             });

@@ -6,7 +6,7 @@ use shroom_token::compaction::{Gather, Home, survey};
 use shroom_token::{TokenId, TokenRoot, range};
 
 use super::turn::Turn;
-use super::{CompactProgress, CompactStage};
+use super::{Progress, Stage};
 use crate::core::Core;
 use crate::error::Result;
 use crate::lattice::LATTICE_LEN;
@@ -78,12 +78,7 @@ impl Job {
     }
 
     /// One step.
-    pub(super) fn advance(
-        &mut self,
-        core: &Core,
-        budget: u64,
-        window: u32,
-    ) -> Result<CompactProgress> {
+    pub(super) fn advance(&mut self, core: &Core, budget: u64, window: u32) -> Result<Progress> {
         let bytes = usize::try_from(budget).unwrap_or(usize::MAX);
         // Put back unless it fails: then there is no job any more.
         let phase = std::mem::replace(&mut self.phase, Phase::Survey(None));
@@ -260,14 +255,14 @@ impl Job {
         Ok((more && left > 0).then_some(Phase::Cut { left, exact }))
     }
 
-    fn done(&self, core: &Core, exact: bool) -> Result<CompactProgress> {
+    fn done(&self, core: &Core, exact: bool) -> Result<Progress> {
         let store = core.store.stats(false)?;
         let tidy = store.free_pages + store.pending_pages + store.journal_pages == 0;
         let plain = core.store.snapshot().roots().application;
         let kept = ApplicationRoot::decode(&plain)?.lattice.is_some();
         let canonical = self.alone && exact && tidy && !kept && store.snapshots == 0;
-        Ok(CompactProgress {
-            stage: CompactStage::Cut,
+        Ok(Progress {
+            stage: Stage::Cut,
             done: true,
             canonical,
             share: 1.0,
@@ -275,34 +270,34 @@ impl Job {
         })
     }
 
-    fn progress(&self, core: &Core) -> Result<CompactProgress> {
+    fn progress(&self, core: &Core) -> Result<Progress> {
         let pages = core.store.snapshot();
         let part = |done: u64, all: u64| done as f64 / all.max(1) as f64;
         let (stage, within) = match &self.phase {
-            Phase::Survey(_) => (CompactStage::Gather, 0.0),
+            Phase::Survey(_) => (Stage::Gather, 0.0),
             Phase::Gather(gather) => {
                 let (next, limit) = gather.progress();
                 let share = part(next.0.into(), limit.0.into());
-                (CompactStage::Gather, share)
+                (Stage::Gather, share)
             }
             Phase::Pack(home) => {
                 let tokens = TokenRoot::decode(&pages.roots().token)?.tokens();
-                (CompactStage::Pack, part(home.tokens(), tokens).min(1.0))
+                (Stage::Pack, part(home.tokens(), tokens).min(1.0))
             }
-            Phase::Finish(_) => (CompactStage::Pack, 1.0),
+            Phase::Finish(_) => (Stage::Pack, 1.0),
             Phase::Arrange { plan, .. } => {
                 let (next, end) = plan.as_ref().map_or((0, 1), Arranging::progress);
-                (CompactStage::Arrange, part(next.into(), end.into()))
+                (Stage::Arrange, part(next.into(), end.into()))
             }
-            Phase::Cut { .. } => (CompactStage::Cut, 1.0),
+            Phase::Cut { .. } => (Stage::Cut, 1.0),
         };
         let before = match stage {
-            CompactStage::Gather => 0.0,
-            CompactStage::Pack => 0.3,
-            CompactStage::Arrange => 0.6,
-            CompactStage::Cut => 0.7,
+            Stage::Gather => 0.0,
+            Stage::Pack => 0.3,
+            Stage::Arrange => 0.6,
+            Stage::Cut => 0.7,
         };
-        Ok(CompactProgress {
+        Ok(Progress {
             stage,
             share: before + 0.3 * within,
             done: false,

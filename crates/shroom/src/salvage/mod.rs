@@ -33,7 +33,7 @@ use crate::options::Options;
 /// # let db = shroom::Db::open(&damaged)?;
 /// # db.put(1, b"one")?;
 /// # db.close()?;
-/// let report = shroom::Salvage::new().run(&damaged, &new)?;
+/// let report = shroom::salvage::Salvage::new().run(&damaged, &new)?;
 /// println!("{} tokens recovered", report.tokens);
 /// for loss in &report.lost {
 ///     println!("lost: {loss}");
@@ -42,6 +42,7 @@ use crate::options::Options;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
+#[must_use = "nothing is salvaged before `run`"]
 pub struct Salvage {
     unproven: bool,
 }
@@ -55,7 +56,6 @@ impl Salvage {
     /// Whether to recover, beside what is proven, packs of current pages whose directory page is lost while other pages
     /// are lost too, so that they might be bytes of a value that looks like a pack. They never replace a proven token, and are
     /// listed in [`SalvageReport::unproven`]. Off by default.
-    #[must_use]
     pub fn unproven(mut self, unproven: bool) -> Self {
         self.unproven = unproven;
         self

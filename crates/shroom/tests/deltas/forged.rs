@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use shroom::delta::DeltaInfo;
 use shroom::storage::MemoryStorage;
 use shroom::storage::faulty::{Event, Fault, FaultyStorage};
-use shroom::{Db, DeltaInfo, Error, ErrorKind};
+use shroom::{Db, Error, ErrorKind};
 use shroom_sim::assert_sound;
 use shroom_sim::forge::delta::{Layout, head, seal};
 use shroom_sim::forge::field;

@@ -27,10 +27,10 @@ use crate::state::State;
 /// Tokens between two calls for progress.
 const PROGRESS_TOKENS: u64 = 1024;
 
-/// What a compaction made.
+/// What a compaction into a new file made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Compaction {
+pub struct NewFile {
     /// Number of tokens.
     pub tokens: u64,
     /// Sum of the tokens' lengths, in bytes.
@@ -39,10 +39,10 @@ pub struct Compaction {
     pub file_bytes: u64,
 }
 
-/// How far a compaction is.
+/// How far a compaction into a new file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct CompactionProgress {
+pub struct NewFileProgress {
     /// Tokens written.
     pub tokens: u64,
     /// Tokens that there are.
@@ -54,14 +54,14 @@ pub struct CompactionProgress {
 }
 
 /// Is told of the progress, and may stop the work.
-pub type OnProgress<'p> = &'p mut dyn FnMut(&CompactionProgress) -> ControlFlow<()>;
+type OnProgress<'p> = &'p mut dyn FnMut(&NewFileProgress) -> ControlFlow<()>;
 
 impl Db {
     /// Writes the present state to a new file at `path`, as small as it gets. See [`Snapshot::compact_into`].
     ///
     /// # Errors
     /// Those of [`Snapshot::compact_into`].
-    pub fn compact_into(&self, path: impl AsRef<Path>) -> Result<Compaction> {
+    pub fn compact_into(&self, path: impl AsRef<Path>) -> Result<NewFile> {
         self.snapshot().compact_into(path)
     }
 
@@ -93,8 +93,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// Corruption of the bytes read; I/O errors; a full disk. Then there is no file at `path`.
-    pub fn compact_into(&self, path: impl AsRef<Path>) -> Result<Compaction> {
-        self.compact_into_with(path, &mut |_| ControlFlow::Continue(()))
+    pub fn compact_into(&self, path: impl AsRef<Path>) -> Result<NewFile> {
+        self.compact_into_with(path, |_| ControlFlow::Continue(()))
     }
 
     /// [`compact_into`](Self::compact_into), telling of its progress now and then, which may stop it.
@@ -104,11 +104,11 @@ impl Snapshot {
     pub fn compact_into_with(
         &self,
         path: impl AsRef<Path>,
-        progress: OnProgress<'_>,
-    ) -> Result<Compaction> {
+        mut progress: impl FnMut(&NewFileProgress) -> ControlFlow<()>,
+    ) -> Result<NewFile> {
         let path = path.as_ref();
         let storage = FileStorage::open(path, OpenMode::CREATE_NEW)?;
-        let written = self.compact_into_storage(&storage, progress);
+        let written = self.compact_into_storage(&storage, &mut progress);
         if written.is_err()
             && let Err(error) = storage.remove(path)
         {
@@ -124,11 +124,11 @@ impl Snapshot {
     pub fn compact_into_storage(
         &self,
         storage: &dyn Storage,
-        progress: OnProgress<'_>,
-    ) -> Result<Compaction> {
+        mut progress: impl FnMut(&NewFileProgress) -> ControlFlow<()>,
+    ) -> Result<NewFile> {
         let page_size = self.state().base.pages.page_size();
         let mut file = FileImage::new(storage, page_size)?;
-        write_image(self.state(), &mut file, progress)
+        write_image(self.state(), &mut file, &mut progress)
     }
 
     /// BLAKE3 of the file that [`compact_into`](Self::compact_into) would write, without writing it: equal for equal
@@ -151,12 +151,12 @@ fn write_image(
     state: &std::sync::Arc<State>,
     sink: &mut dyn ImageSink,
     progress: OnProgress<'_>,
-) -> Result<Compaction> {
+) -> Result<NewFile> {
     let page_size = state.base.pages.page_size();
     let mut writing = Writing {
         state,
         image: CanonicalImage::new(ImageWriter::new(sink, page_size)),
-        done: CompactionProgress {
+        done: NewFileProgress {
             tokens: 0,
             tokens_total: state.count()?,
             payload_bytes: 0,
@@ -187,7 +187,7 @@ fn write_image(
         token: token.encode(),
         application: ApplicationRoot::of_tag(state.tag()).encode(),
     })?;
-    Ok(Compaction {
+    Ok(NewFile {
         tokens: done.tokens,
         payload_bytes: done.payload_bytes,
         file_bytes: u64::from(pages) << page_size.shift(),
@@ -198,7 +198,7 @@ fn write_image(
 struct Writing<'w, 's> {
     state: &'w State,
     image: CanonicalImage<ImageWriter<'s>>,
-    done: CompactionProgress,
+    done: NewFileProgress,
     /// Bytes that large values in the pages may still have: a forged directory may name the same one many times.
     blob_bytes_left: u64,
 }

@@ -1,7 +1,8 @@
 //! Proofs that a token has a value, or is absent, for those who have nothing of the database but its page root.
 
 use shroom_page::PageError;
-use shroom_token::Proof;
+pub use shroom_page::ProofFlaw;
+pub use shroom_token::{Proof, ProofError};
 
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ impl Db {
     /// let root = db.page_root();
     ///
     /// // Elsewhere: the root is known, the proof comes from anyone, and no database is there.
-    /// let proof = shroom::Proof::from_bytes(proof.into_bytes());
+    /// let proof = shroom::proof::Proof::from_bytes(proof.into_bytes());
     /// assert_eq!(proof.verify(root.as_bytes(), 42)?.as_deref(), Some(&b"spore"[..]));
     /// assert_eq!(db.prove(43)?.verify(root.as_bytes(), 43)?, None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())

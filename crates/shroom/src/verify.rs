@@ -54,6 +54,7 @@ impl fmt::Display for Finding {
 
 /// What [`Db::verify`](crate::Db::verify) found.
 #[derive(Debug, Default)]
+#[must_use = "what is wrong is in the report, not in the error"]
 #[non_exhaustive]
 pub struct Report {
     /// Everything that is wrong; empty for a sound database.
