@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
 mod bench;
 mod big_value;
 mod canonical;
@@ -38,6 +39,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Layers,
+    Api(api::Arguments),
     Demo(demo::Arguments),
     StracePut(strace_put::Arguments),
     Bench(bench::Arguments),
@@ -56,6 +58,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Layers => layers::run(),
+        Task::Api(arguments) => api::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::StracePut(arguments) => strace_put::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),

@@ -3,8 +3,6 @@
 //! The models are tests of shroom-sim that only a build with `--cfg shuttle` has. It lies in a target directory of its own, so
 //! that neither build discards the other's work.
 
-use std::path::PathBuf;
-
 use crate::Result;
 use crate::workspace::{self, cargo};
 
@@ -29,16 +27,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     workspace::run(
         cargo()
             .env("RUSTFLAGS", flags)
-            .env("CARGO_TARGET_DIR", target_directory())
+            .env("CARGO_TARGET_DIR", workspace::target_directory("models"))
             .env("SHROOM_MODEL_ITERATIONS", arguments.iterations.to_string())
             .env("SHROOM_MODEL_SEED", arguments.seed.to_string())
             .args(["test", "--package", "shroom-sim", "--test", "models", "--"])
             .args([&arguments.filter, "--nocapture"]),
     )
-}
-
-fn target_directory() -> PathBuf {
-    let shared = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let shared = shared.unwrap_or_else(|| workspace::root().join("target"));
-    shared.join("models")
 }

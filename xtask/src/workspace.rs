@@ -45,6 +45,13 @@ pub(crate) fn build_binary(package: &str, binary: &str, arguments: &[&str]) -> R
         .join(format!("{binary}{}", std::env::consts::EXE_SUFFIX)))
 }
 
+/// A target directory of its own for builds with other flags, so that neither build discards the other's work.
+pub(crate) fn target_directory(purpose: &str) -> PathBuf {
+    let shared = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let shared = shared.unwrap_or_else(|| root().join("target"));
+    shared.join(purpose)
+}
+
 /// Runs a program to its end; failure is an error that shows the command.
 pub(crate) fn run(command: &mut Command) -> Result {
     match command.status() {
