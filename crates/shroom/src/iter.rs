@@ -101,6 +101,14 @@ impl<'s> Iter<'s> {
     #[inline]
     fn value(&self, id: u64, item: Item) -> Result<Option<(u64, Value<'s>)>> {
         let place = match item {
+            Item::Ready(Place::Mapped { position, len }) => {
+                if let Held::Borrowed(state) = self.state
+                    && let Some(bytes) = state.base.pages.bytes_at(position, len)
+                {
+                    return Ok(Some((id, Value::lent(bytes))));
+                }
+                Some(Place::Mapped { position, len })
+            }
             Item::Ready(place) => Some(place),
             Item::LookUp => self.state.state().get(id)?,
         };

@@ -3,6 +3,8 @@
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
+use shroom_token::Stored;
+
 use crate::TokenInfo;
 use crate::error::Result;
 use crate::iter::{Iter, Keys};
@@ -32,10 +34,17 @@ impl Snapshot {
     /// Corruption of the bytes read.
     #[inline]
     pub fn get(&self, id: u64) -> Result<Option<Value<'_>>> {
-        Ok(self
-            .state
-            .get(id)?
-            .map(|place| Value::new(Pin::Borrowed(&self.state), place)))
+        let state = &*self.state;
+        let place = if state.changes(id) {
+            state.get(id)?
+        } else {
+            match state.base.find(id)? {
+                None => None,
+                Some(Stored::Inline(bytes)) => return Ok(Some(Value::lent(bytes))),
+                Some(stored) => Some(state.place(stored)?),
+            }
+        };
+        Ok(place.map(|place| Value::new(Pin::Borrowed(state), place)))
     }
 
     /// Whether token `id` is there.

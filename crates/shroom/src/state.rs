@@ -178,17 +178,19 @@ impl State {
         }
     }
 
+    /// Whether an overlay has the token.
+    #[inline]
+    pub(crate) fn changes(&self, id: u64) -> bool {
+        let frozen = self.frozen.as_ref();
+        self.overlay.get(id).is_some() || frozen.is_some_and(|frozen| frozen.get(id).is_some())
+    }
+
     /// What the base says of a token that no overlay has changed.
     pub(crate) fn stored_below(&self, id: u64) -> Result<Option<Stored<'_>>> {
-        if self.overlay.get(id).is_some()
-            || self
-                .frozen
-                .as_ref()
-                .is_some_and(|frozen| frozen.get(id).is_some())
-        {
-            return Ok(None);
+        match self.changes(id) {
+            true => Ok(None),
+            false => self.base.find(id),
         }
-        self.base.find(id)
     }
 
     /// The ids of the tokens that the overlays change; one that both change comes twice.
@@ -271,12 +273,7 @@ impl State {
         let Some(length) = self.length(id)? else {
             return Ok(None);
         };
-        let changed = self.overlay.get(id).is_some()
-            || self
-                .frozen
-                .as_ref()
-                .is_some_and(|frozen| frozen.get(id).is_some());
-        if changed {
+        if self.changes(id) {
             return Ok(Some(TokenInfo {
                 id: TokenId(id),
                 length,

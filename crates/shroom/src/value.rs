@@ -32,20 +32,30 @@ impl Deref for Pin<'_> {
 /// contiguously in the file or in memory.
 ///
 /// A value pins the state that it was read from: pages that were replaced since are not reused while it lives.
-pub struct Value<'a> {
-    pin: Pin<'a>,
-    place: Place,
+pub struct Value<'a>(Bytes<'a>);
+
+/// Where a value's bytes are.
+enum Bytes<'a> {
+    /// In what a snapshot holds: nothing has to be looked up again to get at them.
+    Lent(&'a [u8]),
+    /// At a place of the state that is pinned.
+    Placed(Pin<'a>, Place),
 }
 
 impl<'a> Value<'a> {
     #[inline]
     pub(crate) fn new(pin: Pin<'a>, place: Place) -> Self {
-        Self { pin, place }
+        Self(Bytes::Placed(pin, place))
+    }
+
+    #[inline]
+    pub(crate) fn lent(bytes: &'a [u8]) -> Self {
+        Self(Bytes::Lent(bytes))
     }
 
     /// True when the bytes were put together for this read rather than lent from the file or the overlay.
     pub fn is_copied(&self) -> bool {
-        matches!(self.place, Place::Owned(_))
+        matches!(self.0, Bytes::Placed(_, Place::Owned(_)))
     }
 }
 
@@ -54,7 +64,10 @@ impl Deref for Value<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.pin.bytes(&self.place)
+        match &self.0 {
+            Bytes::Lent(bytes) => bytes,
+            Bytes::Placed(pin, place) => pin.bytes(place),
+        }
     }
 }
 
