@@ -74,8 +74,8 @@ impl Deref for Value<'_> {
 /// Copies the bytes, unless they were put together for the read.
 impl From<Value<'_>> for Vec<u8> {
     fn from(value: Value<'_>) -> Self {
-        match value.place {
-            Place::Owned(bytes) => bytes.into_vec(),
+        match value.0 {
+            Bytes::Placed(_, Place::Owned(bytes)) => bytes.into_vec(),
             _ => value.to_vec(),
         }
     }
