@@ -28,6 +28,9 @@ pub(crate) struct Column<'a> {
 }
 
 impl<'a> Column<'a> {
+    /// Columns of at most so many values are searched by halves.
+    pub(crate) const WINDOW_LEN: usize = WINDOW_LEN;
+
     /// A column at the start of `bytes`. The caller has checked that the width is at most 8 and that the bytes suffice.
     #[inline]
     pub(crate) fn new(bytes: &'a [u8], len: usize, width: usize) -> Self {

@@ -73,6 +73,8 @@ mod lookup;
 #[cfg(feature = "std")]
 mod lookup_cache;
 #[cfg(feature = "std")]
+mod lookup_many;
+#[cfg(feature = "std")]
 mod merge;
 mod node;
 mod pack;
@@ -103,6 +105,8 @@ pub use info::{TokenInfo, info};
 pub use lookup::{get, get_cached};
 #[cfg(feature = "std")]
 pub use lookup_cache::LookupCache;
+#[cfg(feature = "std")]
+pub use lookup_many::get_many_cached;
 #[cfg(feature = "std")]
 pub use merge::merge;
 pub use node::NodeFlaw;

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use shroom_page::{LogicalPage, PageRead, PageSize};
 use shroom_seg::{References, SegmentAddr, SegmentTxn};
 use shroom_token::{
-    Bytes, Edit, LookupCache, TokenError, TokenId, TokenRoot, bulk_append, get, get_cached, info,
-    merge, range, verify,
+    Bytes, Edit, LookupCache, TokenError, TokenId, TokenRoot, bulk_append, get, get_cached,
+    get_many_cached, info, merge, range, verify,
 };
 use support::{Lasting, Random, Store};
 
@@ -69,6 +69,8 @@ fn torture(store: &Store, random: &mut Random, damages: u64) -> bool {
         for _ in 0..2 {
             wrong |= get_cached(&lasting, &root, &cache, id).is_err();
         }
+        let many = [id, TokenId(id.0 / 2)];
+        wrong |= get_many_cached(&lasting, &root, &cache, many).is_err();
         let _ = info(&txn, &root, id);
     }
     // Ids strictly progress, so these end.

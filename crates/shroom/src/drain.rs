@@ -22,6 +22,9 @@ use crate::tracking::Tracker;
 
 /// Size of a new journal area, in bytes.
 const AREA_BYTES_MIN: u64 = 64 << 10;
+/// A new journal area has this part of the file: were it small beside the file, each of the first checkpoints would rewrite a page for
+/// every token that it moves.
+const AREA_PART: u64 = 16;
 /// A journal area may grow to this however small the data is, in bytes.
 const AREA_BYTES_SMALL: u64 = 1 << 20;
 /// Changed pages in memory, at least, before a slice is committed, in bytes.
@@ -101,7 +104,8 @@ impl Core {
         let need = (2 * len as u64)
             .next_power_of_two()
             .clamp(AREA_BYTES_MIN, 2 * self.options.journal_limit);
-        let pages = self.pages(need).max(4);
+        let begun = (self.data_bytes() / AREA_PART).min(self.options.journal_limit);
+        let pages = self.pages(need.max(begun)).max(4);
         self.freeze();
         let drain = Drain {
             mark: self.mark(),
@@ -116,11 +120,16 @@ impl Core {
         (bytes >> self.store.page_size().shift()) as u32
     }
 
+    /// Length of the file without what no checkpoint has.
+    fn data_bytes(&self) -> u64 {
+        let pages = self.state.load().base.pages.physical_pages();
+        u64::from(pages) << self.store.page_size().shift()
+    }
+
     /// A larger size for an area that was filled, as far as the data and the limit warrant.
     fn grown_area(&self, area: usize) -> Option<u32> {
         let present = self.store.journal_pages()[area];
-        let data = u64::from(self.state.load().base.pages.physical_pages())
-            << self.store.page_size().shift();
+        let data = self.data_bytes();
         let limit = self.options.journal_limit;
         let warranted = (data / 2).clamp(AREA_BYTES_SMALL.min(limit), limit);
         let next = present.saturating_mul(2).min(self.pages(warranted));

@@ -35,16 +35,46 @@ impl Snapshot {
     #[inline]
     pub fn get(&self, id: u64) -> Result<Option<Value<'_>>> {
         let state = &*self.state;
-        let place = if state.changes(id) {
-            state.get(id)?
-        } else {
-            match state.base.find(id)? {
-                None => None,
-                Some(Stored::Inline(bytes)) => return Ok(Some(Value::lent(bytes))),
-                Some(stored) => Some(state.place(stored)?),
+        if state.changes(id) {
+            let place = state.get(id)?;
+            return Ok(place.map(|place| Value::new(Pin::Borrowed(state), place)));
+        }
+        match state.base.find(id)? {
+            Some(stored) => self.lend(stored).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The values of many tokens, in the order of `ids`; an id may come more than once. Faster than getting one after the other,
+    /// since what they need is loaded side by side.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), for the first of them that fails.
+    pub fn get_many(&self, ids: &[u64]) -> Result<Vec<Option<Value<'_>>>> {
+        let state = &*self.state;
+        let below = ids.iter().copied().filter(|&id| !state.changes(id));
+        let mut below = state.base.find_many(below)?.into_iter();
+        ids.iter()
+            .map(|&id| match state.changes(id) {
+                true => self.get(id),
+                false => below
+                    .next()
+                    .flatten()
+                    .map_or(Ok(None), |stored| self.lend(stored).map(Some)),
+            })
+            .collect()
+    }
+
+    /// The value that the base stores.
+    #[inline]
+    fn lend<'s>(&'s self, stored: Stored<'s>) -> Result<Value<'s>> {
+        match stored {
+            Stored::Inline(bytes) => Ok(Value::lent(bytes)),
+            Stored::Blob { .. } => {
+                let place = self.state.place(stored)?;
+                Ok(Value::new(Pin::Borrowed(&self.state), place))
             }
-        };
-        Ok(place.map(|place| Value::new(Pin::Borrowed(state), place)))
+        }
     }
 
     /// Whether token `id` is there.

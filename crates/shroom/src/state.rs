@@ -53,6 +53,22 @@ impl Base {
     }
 }
 
+impl Base {
+    /// [`find`](Self::find) for each of many ids, in their order.
+    pub(crate) fn find_many(
+        &self,
+        ids: impl IntoIterator<Item = u64>,
+    ) -> Result<Vec<Option<Stored<'_>>>> {
+        let ids = ids.into_iter().map(TokenId);
+        Ok(shroom_token::get_many_cached(
+            &self.pages,
+            &self.root,
+            &self.cache,
+            ids,
+        )?)
+    }
+}
+
 /// Where a value's bytes are.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {

@@ -1,6 +1,7 @@
 //! Readable views: of a file through a read-only memory mapping, or of chunks in memory.
 //!
-//! The only module of the project with `unsafe` code: making the mapping, and slicing it with one bounds check.
+//! The only module of the project with `unsafe` code: making the mapping, slicing it with one bounds check, and asking the processor
+//! for bytes ahead of their use.
 //!
 //! * M1 A view's length never exceeds the storage's length at the time it was made.
 //! * M2 `slice` hands out nothing beyond the view's length, whatever it is asked.
@@ -198,6 +199,23 @@ impl View {
         let end = offset.checked_add(bytes.len())?;
         (!bytes.is_empty() && end <= self.mapped_len).then_some(offset as u64)
     }
+}
+
+/// Bytes of a cache line; only speed depends on it.
+const LINE_LEN: usize = 64;
+
+/// Asks the processor to load the first bytes of a slice, up to 512 of them, without waiting for it. Does nothing where there is no
+/// stable way to ask.
+#[inline]
+pub fn prefetch(bytes: &[u8]) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    for line in bytes.chunks(LINE_LEN).take(8) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing as far as the program can tell, and never faults; the pointer is of a live slice.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = (bytes, LINE_LEN);
 }
 
 impl fmt::Debug for View {

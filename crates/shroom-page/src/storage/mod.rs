@@ -11,6 +11,7 @@ mod memory;
 
 pub use file::{FileStorage, OpenMode};
 pub use mapping::View;
+pub use mapping::prefetch;
 pub use memory::MemoryStorage;
 
 use std::fmt::Debug;

@@ -5,7 +5,7 @@
 //!
 //! Absent on purpose: says nothing of what is wrong; a lookup in the pages does.
 
-use core::hint::black_box;
+use shroom_page::storage::prefetch;
 
 use super::layout::{Layout, PackHead};
 use super::{KIND_BLOBS, PACK_HEADER_LEN, Stored, read_blob_reference};
@@ -24,6 +24,18 @@ pub(crate) enum Missing {
 }
 
 impl PackHead {
+    /// Where the values begin in a pack with this header.
+    #[inline]
+    pub(crate) fn columns_end(self) -> usize {
+        PACK_HEADER_LEN + Layout::of(self).values_at
+    }
+
+    /// Whether it has a column of ids that is searched by halves.
+    #[inline]
+    pub(crate) fn is_short(self) -> bool {
+        self.id_width != 0 && usize::from(self.count) <= Column::WINDOW_LEN
+    }
+
     /// Token `id` of the pack with this header in `data`, whose first id is `base`. `next` is the first id after this
     /// pack, when known.
     #[inline(always)]
@@ -100,17 +112,18 @@ impl PackHead {
         }
     }
 
-    /// Loads the lines that come after the ids, where they would be if the guess were right: so they are on their way while the
+    /// Asks for the lines that come after the ids, where they would be if the guess were right: so they are on their way while the
     /// ids are searched. Ids that are uniform lie within a few places of the guess.
     #[inline(always)]
     fn touch(self, body: &[u8], layout: &Layout, guess: usize) {
-        if self.is_uniform() {
+        let (first, last) = if self.is_uniform() {
             let at = layout.values_at + guess * usize::from(self.length);
-            black_box(body.get(at.saturating_sub(LINE_LEN)).copied());
-            black_box(body.get(at).copied());
-            black_box(body.get(at + LINE_LEN).copied());
+            (at.saturating_sub(LINE_LEN), at + LINE_LEN)
         } else {
-            black_box(body.get(layout.ends_at + guess * layout.end_width).copied());
-        }
+            let at = layout.ends_at + guess * layout.end_width;
+            (at, at)
+        };
+        let lines = body.get(first..=last.min(body.len().saturating_sub(1)));
+        prefetch(lines.unwrap_or_default());
     }
 }

@@ -8,7 +8,7 @@ use shroom_page::{LogicalPage, PageRead, PageSize, PageStore, Roots, Snapshot};
 use shroom_seg::{References, SegStats, SegmentTxn, blob_to_vec};
 use shroom_token::{
     Edit, LookupCache, Result, Stored, TokenId, TokenReport, TokenRoot, bulk_append, get,
-    get_cached, merge, range, verify,
+    get_cached, get_many_cached, merge, range, verify,
 };
 
 /// SplitMix64: deterministic, seeded.
@@ -212,6 +212,19 @@ fn compare_cached(pages: &impl PageRead, root: &TokenRoot, model: &BTreeMap<u64,
             let found = stored.map(|stored| value(pages, stored));
             assert_eq!(found.as_ref(), model.get(&near), "token {near} near {id}");
         }
+    }
+    let ids = || {
+        model
+            .keys()
+            .flat_map(|&id| [id, id.wrapping_add(1), id / 2])
+    };
+    // With what the cache has, and without.
+    for cache in [&cache, &LookupCache::new()] {
+        let found = get_many_cached(pages, root, cache, ids().map(TokenId)).unwrap();
+        let found = found
+            .into_iter()
+            .map(|stored| stored.map(|stored| value(pages, stored)));
+        assert!(found.eq(ids().map(|id| model.get(&id).cloned())));
     }
 }
 
