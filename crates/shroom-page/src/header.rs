@@ -45,6 +45,29 @@ const _: () = {
     assert!(core::mem::offset_of!(PageHeader, reserved) == 4);
 };
 
+#[cfg(feature = "std")]
+impl PageType {
+    /// Every type, by the format's name.
+    pub(crate) const ALL: [(&'static str, Self); 5] = [
+        ("free", Self::Free),
+        ("storage", Self::Storage),
+        ("index", Self::Index),
+        ("map", Self::Map),
+        ("journal", Self::Journal),
+    ];
+}
+
+#[cfg(feature = "std")]
+pub(crate) fn structures() -> alloc::vec::Vec<crate::format::Structure> {
+    let fields = crate::format_fields!(PageHeader {
+        "page_type" => page_type,
+        "kind" => kind,
+        "used" => used,
+        "reserved" => reserved,
+    });
+    alloc::vec![crate::format::Structure::fixed("page header", fields)]
+}
+
 impl PageHeader {
     /// The header at the start of `page`; `None` when it is too short or its type is unknown.
     pub fn read(page: &[u8]) -> Option<&Self> {

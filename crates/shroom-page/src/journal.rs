@@ -10,7 +10,9 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use xxhash_rust::xxh3::xxh3_64;
+use zerocopy::IntoBytes;
 
+use crate::frame::FrameHeader;
 use crate::recovery::Recovery;
 use crate::store::PageStore;
 use crate::superblock::{Run, SEQUENCE_LIMIT};
@@ -107,15 +109,15 @@ impl Journal {
 
     fn push(&mut self, payload: &[u8], synced: u64) {
         let start = self.buffer.len();
-        self.buffer.extend_from_slice(&[0; 8]);
-        self.buffer
-            .extend_from_slice(&self.mark.chain.to_le_bytes());
-        self.buffer
-            .extend_from_slice(&(self.mark.sequence + 1).to_le_bytes());
-        self.buffer.extend_from_slice(&synced.to_le_bytes());
-        self.buffer.extend_from_slice(&self.epoch.to_le_bytes());
-        self.buffer
-            .extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        let header = FrameHeader {
+            checksum: 0.into(),
+            previous: self.mark.chain.into(),
+            sequence: (self.mark.sequence + 1).into(),
+            synced: synced.into(),
+            epoch: self.epoch.into(),
+            length: (payload.len() as u32).into(),
+        };
+        self.buffer.extend_from_slice(header.as_bytes());
         self.buffer.extend_from_slice(payload);
         let chain = frame_checksum(&self.buffer[start..]);
         self.buffer[start..start + 8].copy_from_slice(&chain.to_le_bytes());

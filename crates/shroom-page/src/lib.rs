@@ -47,6 +47,11 @@ mod delta;
 mod diff;
 mod error;
 #[cfg(feature = "std")]
+#[doc(hidden)]
+pub mod format;
+#[cfg(feature = "std")]
+mod frame;
+#[cfg(feature = "std")]
 mod free_runs;
 mod header;
 #[cfg(feature = "std")]

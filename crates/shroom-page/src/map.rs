@@ -196,6 +196,33 @@ impl NodeBuilder {
     }
 }
 
+#[cfg(feature = "std")]
+pub(crate) fn structures() -> Vec<crate::format::Structure> {
+    use crate::format::{Case, Field, Structure};
+
+    let map_page = |page_size: PageSize| {
+        let fanout = fanout(page_size);
+        let mut node = NodeBuilder::new(fanout, None);
+        for index in 0..fanout {
+            let (physical, hash) = (0x1111_1111, [0x22; 32]);
+            node.set(index, Entry { physical, hash });
+        }
+        let mut page = vec![0; page_size.bytes()];
+        node.build(0, &mut page);
+        // A count, too, may have such bytes.
+        page[..PAGE_HEADER_LEN].fill(0);
+        let mut fields = vec![
+            Field::new("header", 0, PAGE_HEADER_LEN),
+            Field::marked("physical", &page, 0x11),
+            Field::marked("hashes", &page, 0x22),
+        ];
+        fields.push(Field::rest("zeros", &fields, page.len()));
+        let given = vec![("page_size", page.len() as u64), ("F", fanout as u64)];
+        Case { given, fields }
+    };
+    vec![Structure::of("map page", PageSize::all().map(map_page))]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

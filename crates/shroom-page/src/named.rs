@@ -132,6 +132,33 @@ impl NamedList {
     }
 }
 
+pub(crate) fn structures() -> Vec<crate::format::Structure> {
+    use crate::format::{Case, Field, Structure};
+
+    let entry = |length: usize| {
+        let mut list = NamedList::default();
+        let (physical, hash) = (0x1111_1111, [0x22; 32]);
+        list.insert(Named::new(&"n".repeat(length), Entry { physical, hash }));
+        let mut record = Vec::new();
+        list.encode(&mut record);
+        // The number of snapshots, one byte, is not of the entry.
+        let entry = &record[1..];
+        let fields = vec![
+            Field::new(
+                "length",
+                0,
+                entry.iter().position(|&byte| byte == b'n').unwrap_or(0),
+            ),
+            Field::marked("name", entry, b'n'),
+            Field::marked("page", entry, 0x11),
+            Field::marked("hash", entry, 0x22),
+        ];
+        let given = vec![("length", length as u64)];
+        Case { given, fields }
+    };
+    vec![Structure::of("named snapshot", [1, 5, 255].map(entry))]
+}
+
 impl Named {
     pub(crate) fn new(name: &str, place: Entry) -> Self {
         Self {

@@ -27,6 +27,27 @@ pub(crate) struct Head {
 }
 const _: () = assert!(size_of::<Head>() == HEAD_LEN);
 
+#[cfg(feature = "std")]
+pub(crate) fn structures() -> Vec<crate::format::Structure> {
+    use crate::format::{Case, Field, Structure};
+
+    let input = |root_entries: usize| {
+        let mut fields = crate::format_fields!(Head {
+            "domain" => domain,
+            "map_height" => map_height,
+            "logical_pages" => logical_pages,
+            "root_entries" => root_entries,
+            "roots" => roots,
+        });
+        let hashes_at = hash_at(root_entries, 0);
+        fields.push(Field::rest("physical", &fields, hashes_at));
+        fields.push(Field::rest("hashes", &fields, input_len(root_entries)));
+        let given = [("root_entries", root_entries as u64)].into();
+        Case { given, fields }
+    };
+    [Structure::of("page root input", [1, 2, 6, 106].map(input))].into()
+}
+
 /// Length of the input with so many root entries.
 pub(crate) fn input_len(root_entries: usize) -> usize {
     HEAD_LEN + root_entries * ENTRY_LEN

@@ -6,6 +6,9 @@
 //!
 //! Every walk is bounded by the areas' sizes, and memory by the frames that count.
 
+use zerocopy::FromBytes;
+
+use crate::frame::FrameHeader;
 use crate::free_runs::FreeRuns;
 use crate::journal::{FRAME_ALIGN, FRAME_HEADER_LEN, JournalMark, frame_checksum};
 use crate::named::NamedList;
@@ -91,29 +94,22 @@ struct Frame<'a> {
     epoch: u32,
 }
 
-fn u64_at(bytes: &[u8], offset: usize) -> u64 {
-    bytes[offset..offset + 8]
-        .try_into()
-        .map_or(0, u64::from_le_bytes)
-}
-
 impl<'a> Frame<'a> {
     /// The fields at `position`, unchecked; `None` when no frame can be there.
     fn peek(bytes: &'a [u8], position: usize) -> Option<Self> {
         let rest = bytes.get(position..)?;
-        let header = rest.get(..FRAME_HEADER_LEN)?;
-        let lengths = u64_at(header, 32);
-        let length = (lengths >> 32) as usize;
+        let (header, _) = FrameHeader::ref_from_prefix(rest).ok()?;
+        let length = header.length.get() as usize;
         let bytes = rest
             .get(..FRAME_HEADER_LEN.checked_add(length)?)
             .filter(|_| length > 0)?;
         Some(Self {
             bytes,
-            checksum: u64_at(header, 0),
-            previous: u64_at(header, 8),
-            sequence: u64_at(header, 16),
-            synced: u64_at(header, 24),
-            epoch: lengths as u32,
+            checksum: header.checksum.get(),
+            previous: header.previous.get(),
+            sequence: header.sequence.get(),
+            synced: header.synced.get(),
+            epoch: header.epoch.get(),
         })
     }
 

@@ -359,6 +359,83 @@ impl Superblock {
     }
 }
 
+#[cfg(feature = "std")]
+pub(crate) fn structures() -> Vec<crate::format::Structure> {
+    use crate::format::{Case, Field, Structure};
+
+    let superblock = |page_size: PageSize| {
+        let mut fields = crate::format_fields!(Header {
+            "magic" => magic,
+            "version" => version,
+            "page_shift" => page_shift,
+            "map_height" => map_height,
+            "reserved" => reserved,
+            "sequence" => sequence,
+            "hash" => hash,
+            "logical_pages" => logical_pages,
+            "physical_pages" => physical_pages,
+            "root_entries" => root_entries,
+            "free_first" => free_first,
+            "free_pages" => free_pages,
+            "free_bytes" => free_bytes,
+            "free_hash" => free_hash,
+            "journal" => journal,
+            "drained" => drained,
+            "chain" => chain,
+            "roots" => roots,
+        });
+        fields.push(Field::rest("tail", &fields, superblock_len(page_size)));
+        let given = vec![("S", superblock_len(page_size) as u64)];
+        Case { given, fields }
+    };
+    // What the encoder puts where, shown by bytes that nothing else has.
+    let tail = |page_size: PageSize| {
+        let (entries, record_len) = (3, 7);
+        let encoded = Superblock {
+            page_size,
+            sequence: 1,
+            map_height: 0,
+            logical_pages: 3,
+            physical_pages: 2,
+            root: RootEntries {
+                physical: vec![0x1111_1111; entries],
+                hash: vec![[0x22; 32]; entries],
+            },
+            free: FreePlace::Inline(vec![0x33; record_len]),
+            journal: [Run::default(); 2],
+            drained: 0,
+            chain: 0,
+            roots: Roots::default(),
+        }
+        .encode();
+        let bytes = &encoded[HEADER_LEN..];
+        let mut fields = vec![
+            Field::marked("physical", bytes, 0x11),
+            Field::marked("hashes", bytes, 0x22),
+            Field::marked("free_record", bytes, 0x33),
+        ];
+        fields.push(Field::rest("zeros", &fields, bytes.len()));
+        let given = vec![
+            ("S", encoded.len() as u64),
+            ("root_entries", entries as u64),
+            ("free_bytes", record_len as u64),
+        ];
+        Case { given, fields }
+    };
+    let run = crate::format_fields!(RunBytes { "first" => first, "pages" => pages });
+    let roots = crate::format_fields!(Roots {
+        "seg" => seg,
+        "token" => token,
+        "application" => application,
+    });
+    vec![
+        Structure::of("superblock", PageSize::all().map(superblock)),
+        Structure::of("superblock tail", PageSize::all().map(tail)),
+        Structure::fixed("run of pages", run),
+        Structure::fixed("roots", roots),
+    ]
+}
+
 fn put<'a>(target: &'a mut [u8], bytes: &[u8]) -> &'a mut [u8] {
     let (head, rest) = target.split_at_mut(bytes.len());
     head.copy_from_slice(bytes);

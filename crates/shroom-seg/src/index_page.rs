@@ -61,7 +61,7 @@ impl Geometry {
         (class <= CLASS_MAX.into()).then_some(class as u8)
     }
 
-    fn unit(self) -> usize {
+    pub(crate) fn unit(self) -> usize {
         self.page_bytes / 256
     }
 }

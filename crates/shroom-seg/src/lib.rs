@@ -56,6 +56,9 @@ mod chain;
 mod cursor;
 mod error;
 #[cfg(feature = "std")]
+#[doc(hidden)]
+pub mod format;
+#[cfg(feature = "std")]
 mod free_index;
 #[cfg(feature = "std")]
 mod image;

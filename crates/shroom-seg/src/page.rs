@@ -42,6 +42,52 @@ const _: () = assert!(size_of::<StorageHeader>() == PAGE_HEADER_LEN);
 const _: () =
     assert!(offset_of!(StorageHeader, used) == 2 && offset_of!(StorageHeader, free_bytes) == 6);
 
+/// What a link says, by the format's names; an offset is this or more.
+#[cfg(feature = "std")]
+pub(crate) const LINKS: [(&str, u64); 3] = [
+    ("end", NEXT_END as u64),
+    ("far", NEXT_FAR as u64),
+    ("offset", PAGE_HEADER_LEN as u64),
+];
+
+#[cfg(feature = "std")]
+pub(crate) fn storage_header_structure() -> shroom_page::format::Structure {
+    let fields = shroom_page::format_fields!(StorageHeader {
+        "page_type" => page_type,
+        "kind" => kind,
+        "used" => used,
+        "free_head" => free_head,
+        "free_bytes" => free_bytes,
+    });
+    shroom_page::format::Structure::fixed("storage page header", fields)
+}
+
+#[cfg(feature = "std")]
+pub(crate) fn segment_structure() -> shroom_page::format::Structure {
+    use shroom_page::format::{Case, Field, Structure};
+
+    let segment = |(length, far): (usize, bool)| {
+        let next = match far {
+            true => Next::Far(SegmentAddr::from_bytes([0; FAR_LINK_LEN])),
+            false => Next::End,
+        };
+        let data = &[0; 100][..length];
+        let link_len = SEGMENT_OVERHEAD - LENGTH_FIELD;
+        let mut fields = vec![
+            Field::new("length", 0, LENGTH_FIELD),
+            Field::new("data", LENGTH_FIELD, length),
+            Field::new("next", LENGTH_FIELD + length, link_len),
+        ];
+        fields.push(Field::rest("far", &fields, Segment { data, next }.size()));
+        let given = vec![("length", length as u64), ("is_far", far.into())];
+        Case { given, fields }
+    };
+    Structure::of(
+        "segment",
+        [(0, false), (9, false), (100, true)].map(segment),
+    )
+}
+
 /// What is wrong in a page, and at which offset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct PageFault {

@@ -34,6 +34,19 @@ struct RawRoot {
 const _: () = assert!(size_of::<RawRoot>() == ROOT_LEN);
 const _: () = assert!(offset_of!(RawRoot, free_bytes) == 16 && offset_of!(RawRoot, classes) == 24);
 
+pub(crate) fn structure() -> shroom_page::format::Structure {
+    let fields = shroom_page::format_fields!(RawRoot {
+        "height" => height,
+        "reserved" => reserved_1,
+        "root" => root,
+        "storage_pages" => storage_pages,
+        "reserved_2" => reserved_2,
+        "free_bytes" => free_bytes,
+        "classes" => classes,
+    });
+    shroom_page::format::Structure::fixed("segment root", fields)
+}
+
 /// The parsed root. All zeros is an empty store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SegRoot {

@@ -65,6 +65,9 @@ mod edge;
 #[cfg(feature = "std")]
 mod edit;
 mod error;
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub mod format;
 mod id;
 #[cfg(feature = "std")]
 mod info;

@@ -135,6 +135,74 @@ impl NodeHeader {
     }
 }
 
+/// `kind` in the page header, by the format's names.
+#[cfg(feature = "std")]
+pub(crate) const KINDS: [(&str, u64); 2] = [
+    ("directory leaf", KIND_LEAF as u64),
+    ("directory node", KIND_NODE as u64),
+];
+
+#[cfg(feature = "std")]
+pub(crate) fn structure() -> shroom_page::format::Structure {
+    use core::mem::offset_of;
+    use shroom_page::format::{Case, Field, Structure};
+
+    let page_size = 1024;
+    let page = |used: usize| {
+        let entries: Vec<Entry> = (0..used)
+            .map(|index| Entry {
+                id: (index as u64) << 20,
+                addr: SegmentAddr::new(LogicalPage(1 + index as u32), 8 + index as u16 * 30),
+            })
+            .collect();
+        let mut page = vec![0; page_size];
+        encode(&entries, 0, &mut page);
+        let header = NodeHeader::read_from_prefix(&page).map_or_else(
+            |_| unreachable!("a page is longer than its header"),
+            |(header, _)| header,
+        );
+        let [id_width, page_width, offset_width] = header.widths.map(usize::from);
+        let widths_at = offset_of!(NodeHeader, widths);
+        let mut fields = shroom_page::format_fields!(NodeHeader {
+            "page_type" => page_type,
+            "kind" => kind,
+            "used" => used,
+            "level" => level,
+        });
+        for (index, name) in ["id_width", "page_width", "offset_width"]
+            .into_iter()
+            .enumerate()
+        {
+            fields.push(Field::new(name, widths_at + index, 1));
+        }
+        fields.extend(shroom_page::format_fields!(NodeHeader {
+            "base_id" => base_id,
+            "base_page" => base_page,
+            "base_offset" => base_offset,
+        }));
+        let [_, pages_at, offsets_at] = header.columns_at();
+        let columns_len = NodeShape::of(&entries).encoded_len();
+        let ends = [
+            ("ids", NODE_HEADER_LEN + pages_at),
+            ("pages", NODE_HEADER_LEN + offsets_at),
+            ("offsets", columns_len),
+            ("zeros", page_size),
+        ];
+        for (name, end) in ends {
+            fields.push(Field::rest(name, &fields, end));
+        }
+        let given = vec![
+            ("page_size", page_size as u64),
+            ("used", used as u64),
+            ("id_width", id_width as u64),
+            ("page_width", page_width as u64),
+            ("offset_width", offset_width as u64),
+        ];
+        Case { given, fields }
+    };
+    Structure::of("directory page", [1, 2, 20].map(page))
+}
+
 /// A view of a directory page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Node<'a> {

@@ -22,6 +22,8 @@ pub(crate) use self::encode::PackShape;
 pub(crate) use self::encode::{StoredToken, encode};
 pub use self::flaw::PackFlaw;
 pub(crate) use self::layout::PackHead;
+#[cfg(feature = "std")]
+pub(crate) use self::layout::structure;
 use self::layout::{Layout, PackHeader, header_flaw};
 pub(crate) use self::partial::{Found, PartialPack};
 #[cfg(feature = "std")]
@@ -36,11 +38,19 @@ pub(crate) const BLOB_REFERENCE_LEN: usize = SegmentAddr::LEN + 8;
 /// Tokens that one pack can count.
 pub(crate) const PACK_TOKENS_MAX: usize = u16::MAX as usize;
 /// Zero bytes that may follow the values (format §5).
-const SLACK_LEN_MAX: usize = 3;
+pub(crate) const SLACK_LEN_MAX: usize = 3;
 
 const KIND_UNIFORM: u8 = 1;
 const KIND_WIDE_ENDS: u8 = 2;
 const KIND_BLOBS: u8 = 4;
+
+/// The bits of `kind`, by the format's names.
+#[cfg(feature = "std")]
+pub(crate) const KINDS: [(&str, u64); 3] = [
+    ("uniform", KIND_UNIFORM as u64),
+    ("wide ends", KIND_WIDE_ENDS as u64),
+    ("blobs", KIND_BLOBS as u64),
+];
 
 /// Longest value that is stored in its pack, in bytes, at a page size in bytes; longer ones are blobs.
 pub fn inline_len_max(page_size: usize) -> usize {

@@ -7,9 +7,38 @@
 
 use shroom_page::{LogicalPage, PAGE_HEADER_LEN};
 use shroom_seg::SegmentAddr;
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
 
 use crate::node::HEIGHT_MAX;
 use crate::{Result, TokenError};
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawRoot {
+    height: u8,
+    reserved_1: [u8; 3],
+    page: U32,
+    offset: U16,
+    reserved_2: [u8; 6],
+    tokens: U64,
+    payload: U64,
+}
+const _: () = assert!(size_of::<RawRoot>() == TokenRoot::LEN);
+
+#[cfg(feature = "std")]
+pub(crate) fn structure() -> shroom_page::format::Structure {
+    let fields = shroom_page::format_fields!(RawRoot {
+        "height" => height,
+        "reserved" => reserved_1,
+        "page" => page,
+        "offset" => offset,
+        "reserved_2" => reserved_2,
+        "tokens" => tokens,
+        "payload" => payload,
+    });
+    shroom_page::format::Structure::fixed("token root", fields)
+}
 
 /// Where the tokens are, and how many. The default is the root of a store without tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,16 +70,16 @@ impl TokenRoot {
     /// # Errors
     /// [`TokenError::Root`] when a field is out of range.
     pub fn decode(bytes: &[u8; Self::LEN]) -> Result<Self> {
-        let [height, r0, r1, r2, a0, a1, a2, a3, a4, a5, rest @ ..] = *bytes;
-        let [r3, r4, r5, r6, r7, r8, totals @ ..] = rest;
-        let [t0, t1, t2, t3, t4, t5, t6, t7, payload @ ..] = totals;
+        let raw: RawRoot = transmute!(*bytes);
+        let height = raw.height;
         let root = Self {
             height,
-            addr: SegmentAddr::from_bytes([a0, a1, a2, a3, a4, a5]),
-            tokens: u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
-            payload: u64::from_le_bytes(payload),
+            addr: SegmentAddr::new(LogicalPage(raw.page.get()), raw.offset.get()),
+            tokens: raw.tokens.get(),
+            payload: raw.payload.get(),
         };
-        let reserved = u64::from_le_bytes([0, 0, r0 | r1 | r2, r3, r4, r5, r6, r7 | r8]);
+        let reserved = raw.reserved_1.iter().chain(&raw.reserved_2);
+        let reserved = reserved.fold(0, |all, &byte| all << 8 | u64::from(byte));
         let wrong = |field, expected, got| {
             Err(TokenError::Root {
                 field,
@@ -85,12 +114,15 @@ impl TokenRoot {
 
     /// The root's bytes.
     pub fn encode(&self) -> [u8; Self::LEN] {
-        let mut bytes = [0; Self::LEN];
-        bytes[0] = self.height;
-        bytes[4..10].copy_from_slice(&self.addr.to_bytes());
-        bytes[16..24].copy_from_slice(&self.tokens.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.payload.to_le_bytes());
-        bytes
+        transmute!(RawRoot {
+            height: self.height,
+            reserved_1: [0; 3],
+            page: self.addr.page.0.into(),
+            offset: self.addr.offset.into(),
+            reserved_2: [0; 6],
+            tokens: self.tokens.into(),
+            payload: self.payload.into(),
+        })
     }
 
     /// Number of tokens.

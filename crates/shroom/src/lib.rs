@@ -49,6 +49,8 @@ pub mod diff;
 mod digest;
 mod drain;
 mod error;
+#[doc(hidden)]
+pub mod format;
 pub mod iter;
 mod lattice;
 mod operation;

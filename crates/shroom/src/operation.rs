@@ -26,6 +26,14 @@ const DELETE: u8 = 2;
 const APPEND: u8 = 3;
 const TAG: u8 = 4;
 
+/// The codes, by the format's names.
+pub(crate) const CODES: [(&str, u64); 4] = [
+    ("put", PUT as u64),
+    ("delete", DELETE as u64),
+    ("append", APPEND as u64),
+    ("tag", TAG as u64),
+];
+
 impl<'a> Operation<'a> {
     pub(crate) fn encode(&self, frame: &mut Vec<u8>) {
         match *self {

@@ -2,11 +2,35 @@
 
 use shroom_page::{PAGE_HEADER_LEN, PageError, PhysicalPage};
 use shroom_seg::SegmentAddr;
+use zerocopy::little_endian::{U16, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, transmute};
 
 use crate::error::Result;
 
 /// Set when the file keeps the content's lattice.
 const TRACKED: u16 = 1;
+
+/// The bits of `flags`, by the format's names.
+pub(crate) const FLAGS: [(&str, u64); 1] = [("tracked", TRACKED as u64)];
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct RawRoot {
+    tag: U64,
+    lattice: [u8; SegmentAddr::LEN],
+    flags: U16,
+    reserved: [u8; 16],
+}
+
+pub(crate) fn structure() -> shroom_page::format::Structure {
+    let fields = shroom_page::format_fields!(RawRoot {
+        "tag" => tag,
+        "lattice" => lattice,
+        "flags" => flags,
+        "reserved" => reserved,
+    });
+    shroom_page::format::Structure::fixed("application root", fields)
+}
 
 /// What this layer keeps in the superblock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,13 +47,12 @@ impl ApplicationRoot {
     }
 
     pub(crate) fn decode(bytes: &[u8; 32]) -> Result<Self> {
-        let [t0, t1, t2, t3, t4, t5, t6, t7, rest @ ..] = *bytes;
-        let [a0, a1, a2, a3, a4, a5, f0, f1, reserved @ ..] = rest;
-        if reserved != [0; 16] {
+        let raw: RawRoot = transmute!(*bytes);
+        if raw.reserved != [0; 16] {
             return Err(corrupt("reserved bytes are not zero".into()));
         }
-        let addr = SegmentAddr::from_bytes([a0, a1, a2, a3, a4, a5]);
-        let lattice = match u16::from_le_bytes([f0, f1]) {
+        let addr = SegmentAddr::from_bytes(raw.lattice);
+        let lattice = match raw.flags.get() {
             0 if addr.to_bytes() == [0; 6] => None,
             0 => return Err(corrupt(format!("a lattice at {addr} that is not kept"))),
             TRACKED if addr.page.is_none() || usize::from(addr.offset) < PAGE_HEADER_LEN => {
@@ -41,19 +64,22 @@ impl ApplicationRoot {
             flags => return Err(corrupt(format!("flags {flags:#06x}, expected 0 or 1"))),
         };
         Ok(Self {
-            tag: u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
+            tag: raw.tag.get(),
             lattice,
         })
     }
 
     pub(crate) fn encode(self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&self.tag.to_le_bytes());
-        if let Some(addr) = self.lattice {
-            bytes[8..14].copy_from_slice(&addr.to_bytes());
-            bytes[14..16].copy_from_slice(&TRACKED.to_le_bytes());
-        }
-        bytes
+        let (lattice, flags) = match self.lattice {
+            Some(addr) => (addr.to_bytes(), TRACKED),
+            None => ([0; SegmentAddr::LEN], 0),
+        };
+        transmute!(RawRoot {
+            tag: self.tag.into(),
+            lattice,
+            flags: flags.into(),
+            reserved: [0; 16],
+        })
     }
 }
 

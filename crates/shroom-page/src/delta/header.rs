@@ -44,6 +44,51 @@ const _: () = {
     assert!(offset_of!(Fixed, from_root) == HASH_END);
 };
 
+pub(crate) fn structures() -> Vec<crate::format::Structure> {
+    use crate::format::{Case, Field, Structure};
+
+    let head = |page_size: PageSize| {
+        let (from_length, to_length) = (3, 11);
+        let mut fields = crate::format_fields!(Fixed {
+            "magic" => magic,
+            "version" => version,
+            "page_shift" => page_shift,
+            "from_length" => from_name_len,
+            "to_length" => to_name_len,
+            "reserved" => reserved,
+            "pages" => pages,
+            "end" => end,
+            "place" => place,
+            "reserved_2" => reserved_too,
+            "hash" => hash,
+            "from" => from_root,
+            "to" => to_root,
+        });
+        let names_len = from_length + to_length;
+        let len = Header::delta_len(names_len, page_size, 0) as usize;
+        fields.push(Field::new("from_name", FIXED_LEN, from_length));
+        fields.push(Field::new("to_name", FIXED_LEN + from_length, to_length));
+        fields.push(Field::rest("superblock", &fields, len));
+        let given = vec![
+            ("from_length", from_length as u64),
+            ("to_length", to_length as u64),
+            ("S", superblock_len(page_size) as u64),
+        ];
+        Case { given, fields }
+    };
+    let page = |page_size: PageSize| {
+        let len = Header::delta_len(0, page_size, 1) - Header::delta_len(0, page_size, 0);
+        let mut fields = vec![Field::new("physical", 0, FRAME_HEADER_LEN)];
+        fields.push(Field::rest("bytes", &fields, len as usize));
+        let given = vec![("page_size", page_size.bytes() as u64)];
+        Case { given, fields }
+    };
+    vec![
+        Structure::of("delta head", PageSize::all().map(head)),
+        Structure::of("delta page", PageSize::all().map(page)),
+    ]
+}
+
 /// What a delta says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

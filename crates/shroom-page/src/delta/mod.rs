@@ -20,5 +20,7 @@ pub use apply::DeltaApplied;
 pub use export::PageDelta;
 pub use header::{DeltaInfo, DeltaReader};
 
+pub(crate) use header::structures;
+
 /// Bytes of a page in a delta before its content: its physical number.
 const FRAME_HEADER_LEN: usize = 4;

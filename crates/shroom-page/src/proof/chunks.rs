@@ -186,6 +186,31 @@ fn unknown_subtrees(start: usize, len: usize, known: u64) -> usize {
     }
 }
 
+/// A string of three chunks, the last of them shorter, of which one is known, and then another.
+#[cfg(feature = "std")]
+pub(super) fn structure() -> crate::format::Structure {
+    use crate::format::{Case, Field, Structure};
+
+    let case = |(len, known): (usize, u64)| {
+        let string: Vec<u8> = (0..len).map(|_| 0x11).collect();
+        let mut written = Vec::new();
+        write(&string, known, &mut written);
+        let (mask_len, values) = (Chunks::mask_len(len), unknown_subtrees(0, len, known));
+        let mut fields = vec![Field::new("mask", 0, mask_len)];
+        let chunks_end = mask_len + known_len(len, known);
+        fields.push(Field::rest("chunks", &fields, chunks_end));
+        fields.push(Field::rest("values", &fields, written.len()));
+        let given = vec![
+            ("n", len as u64),
+            ("known_bytes", known_len(len, known) as u64),
+            ("subtrees", values as u64),
+        ];
+        Case { given, fields }
+    };
+    let cases = [(2500, 1), (2500, 4), (16_384, 2), (512, 1), (191, 1)];
+    Structure::of("chunks of a string", cases.map(case))
+}
+
 /// The tree from left to right, with what is left of the known chunks and of the values.
 struct Walk<'a> {
     known: u64,

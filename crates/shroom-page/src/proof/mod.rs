@@ -25,6 +25,9 @@ pub use proven::ProvenPages;
 #[cfg(feature = "std")]
 pub use recorder::ProofRecorder;
 
+use zerocopy::byteorder::little_endian::U32;
+use zerocopy::{Immutable, IntoBytes, Unaligned};
+
 use crate::{LogicalPage, PageRead, Result};
 
 /// First bytes of every proof.
@@ -33,6 +36,41 @@ pub(crate) const MAGIC: [u8; 8] = *b"SHROOMPR";
 pub(crate) const VERSION: u8 = 1;
 /// Level and index at the start of each record.
 pub(crate) const RECORD_HEAD_LEN: usize = 5;
+
+/// What a proof begins with.
+#[derive(IntoBytes, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct ProofHead {
+    pub(crate) magic: [u8; 8],
+    pub(crate) version: u8,
+    pub(crate) page_shift: u8,
+}
+
+/// What a record begins with.
+#[derive(IntoBytes, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct RecordHead {
+    pub(crate) level: u8,
+    pub(crate) index: U32,
+}
+const _: () = assert!(size_of::<RecordHead>() == RECORD_HEAD_LEN);
+
+#[cfg(feature = "std")]
+pub(crate) fn structures() -> Vec<crate::format::Structure> {
+    use crate::format::Structure;
+
+    let head = crate::format_fields!(ProofHead {
+        "magic" => magic,
+        "version" => version,
+        "page_shift" => page_shift,
+    });
+    let record = crate::format_fields!(RecordHead { "level" => level, "index" => index });
+    vec![
+        Structure::fixed("proof head", head),
+        Structure::fixed("proof record", record),
+        chunks::structure(),
+    ]
+}
 
 /// Read access to parts of pages.
 pub trait PartialRead: PageRead {

@@ -5,8 +5,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use zerocopy::IntoBytes;
+
 use super::chunks::{self, chunks_of};
-use super::{MAGIC, PartialRead, ProofFlaw, VERSION, path};
+use super::{MAGIC, PartialRead, ProofFlaw, ProofHead, RecordHead, VERSION, path};
 use crate::{LogicalPage, PageError, PageRead, PageSize, Result, Snapshot};
 
 /// Reads a snapshot's pages, and proves what it read.
@@ -61,16 +63,23 @@ impl<'s> ProofRecorder<'s> {
                 *pages.entry(place).or_default() |= chunks;
             }
         }
-        let mut proof = MAGIC.to_vec();
-        proof.extend_from_slice(&[VERSION, page_size.shift()]);
+        let head_of_proof = ProofHead {
+            magic: MAGIC,
+            version: VERSION,
+            page_shift: page_size.shift(),
+        };
+        let mut proof = head_of_proof.as_bytes().to_vec();
         chunks::write(&base.page_root_input(), head, &mut proof);
         for ((level, index), known) in pages {
             let page = match level.checked_sub(1) {
                 None => base.page(LogicalPage(index))?,
                 Some(below) => base.node_page_of(&base.entry(level, index)?, below)?,
             };
-            proof.push(level);
-            proof.extend_from_slice(&index.to_le_bytes());
+            let record = RecordHead {
+                level,
+                index: index.into(),
+            };
+            proof.extend_from_slice(record.as_bytes());
             chunks::write(page, known, &mut proof);
         }
         Ok(proof)

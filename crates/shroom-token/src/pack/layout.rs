@@ -98,6 +98,56 @@ impl Layout {
     }
 }
 
+#[cfg(feature = "std")]
+pub(crate) fn structure() -> shroom_page::format::Structure {
+    use shroom_page::format::{Case, Field, Structure};
+
+    // Of tokens whose values have one byte each.
+    let pack = |(count, id_width, kind): (u16, u8, u8)| {
+        let head = PackHead {
+            count,
+            id_width,
+            kind,
+            length: 1,
+        };
+        let layout = Layout::of(head);
+        let values_len = usize::from(count);
+        let mut fields = shroom_page::format_fields!(PackHeader {
+            "base" => base,
+            "count" => count,
+            "id_width" => id_width,
+            "kind" => kind,
+        });
+        let ends = [
+            ("length", layout.ids_at),
+            ("ids", layout.ends_at),
+            ("ends", layout.blobs_at),
+            ("bitmap", layout.values_at),
+            ("values", layout.values_at + values_len),
+        ];
+        for (name, end) in ends {
+            fields.push(Field::rest(name, &fields, PACK_HEADER_LEN + end));
+        }
+        let given = vec![
+            ("count", count.into()),
+            ("id_width", id_width.into()),
+            ("uniform", head.is_uniform().into()),
+            ("end_width", layout.end_width as u64),
+            ("blobs", (kind & KIND_BLOBS != 0).into()),
+            ("values", values_len as u64),
+        ];
+        Case { given, fields }
+    };
+    let cases = [
+        (1, 0, KIND_UNIFORM),
+        (9, 0, KIND_UNIFORM | KIND_BLOBS),
+        (20, 3, 0),
+        (300, 8, KIND_WIDE_ENDS),
+        (17, 1, KIND_WIDE_ENDS | KIND_BLOBS),
+    ];
+    Structure::of("pack", cases.map(pack))
+}
+
 /// Says what is wrong with the header of a pack that does not parse, or with the lengths it comes to.
 #[cold]
 pub(super) fn header_flaw(data: &[u8]) -> PackFlaw {
