@@ -16,6 +16,7 @@ mod layers;
 mod miri;
 mod models;
 mod mutations;
+mod spec;
 mod strace_put;
 mod stress;
 mod torture;
@@ -40,6 +41,7 @@ struct Cli {
 enum Task {
     Layers,
     Api(api::Arguments),
+    Spec(spec::Arguments),
     Demo(demo::Arguments),
     StracePut(strace_put::Arguments),
     Bench(bench::Arguments),
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Layers => layers::run(),
         Task::Api(arguments) => api::run(&arguments),
+        Task::Spec(arguments) => spec::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::StracePut(arguments) => strace_put::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),

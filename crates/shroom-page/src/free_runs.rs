@@ -246,6 +246,9 @@ pub(crate) fn take_varint(rest: &mut &[u8]) -> Result<u32, String> {
         *rest = tail;
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
+            if byte == 0 && shift > 0 {
+                return Err("number not in its shortest form".into());
+            }
             return u32::try_from(value).map_err(|_| "number above 32 bits".into());
         }
     }
@@ -308,6 +311,14 @@ mod tests {
         #[test]
         fn arbitrary_records_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), limit in 2_u32..) {
             let _ = decode_record(&bytes, limit, limit);
+        }
+    }
+
+    #[test]
+    fn a_record_has_one_encoding() {
+        for record in [&[0x80, 0, 0][..], &[1, 5, 0x81, 0, 0], &[0, 0x80, 0x80, 0]] {
+            let flaw = decode_record(record, 400, 400).unwrap_err();
+            assert_eq!(flaw, "number not in its shortest form");
         }
     }
 
