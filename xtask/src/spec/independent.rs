@@ -16,9 +16,9 @@ use crate::workspace::{root, run as run_command, target_directory, works};
 /// The description for machines.
 const KSY: &str = "docs/format.ksy";
 /// Compiler and parser of YAML, by the versions that were tried.
-const NODE_PACKAGES: [&str; 2] = ["kaitai-struct-compiler@0.11.0", "js-yaml@4.1.1"];
+const NODE_PACKAGES: [&str; 2] = ["kaitai-struct-compiler@0.11.0", "js-yaml@5.5.0"];
 /// Kaitai's runtime and the two hashes.
-const PYTHON_PACKAGES: [&str; 3] = ["kaitaistruct==0.11", "blake3==1.0.11", "xxhash==3.6.0"];
+const PYTHON_PACKAGES: [&str; 3] = ["kaitaistruct==0.11", "blake3==1.0.11", "xxhash==4.1.0"];
 
 /// A file to be read, with what the engine says of it.
 struct Job {
