@@ -113,6 +113,8 @@ class State:
         self.page_size = superblock.page_size
         # (level, index) -> physical page; level 0 are logical pages, n map pages of level n - 1.
         self.entries = {}
+        # The same with the hash.
+        self.hashed = {}
         self._walk(file_pages)
 
     def physical(self, number):
@@ -133,6 +135,7 @@ class State:
                 page = self.physical(physical)
                 check(hash_of(page) == expected, f"hash of page {index} of level {height}")
                 self.entries[height, index] = physical
+                self.hashed[height, index] = physical, expected
                 if height == 0:
                     continue
                 node = parse(Shroom.MapPage, page, self.page_size)
@@ -179,7 +182,8 @@ class File:
         self.present = State(file, block, block.physical_pages)
         self.free, self.free_logical, named = self._free_record()
         self.snapshots = {name: self._snapshot(place, expected) for name, place, expected in named}
-        self._account([place for _, place, _ in named])
+        self.places = {name: place for name, place, _ in named}
+        self._account(self.places.values())
         self.batches = self._journal()
 
     def _free_record(self):

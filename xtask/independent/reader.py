@@ -2,7 +2,7 @@
 
 Its parser is made from docs/format.ksy and lies in DIRECTORY/generated, its packages in DIRECTORY/python; the rest is written from
 docs/format.md alone. Of each FILE it writes FILE.txt: all tokens, the roots, the file hash, the named snapshots, and what the
-proofs FILE.*.proof show. `cargo xtask spec --independent` compares that with what the engine says.
+deltas FILE.*.delta and proofs FILE.*.proof show. `cargo xtask spec --independent` compares that with what the engine says.
 """
 
 import concurrent.futures
@@ -15,6 +15,7 @@ sys.dont_write_bytecode = True
 sys.path[:0] = [str(DIRECTORY / "generated"), str(DIRECTORY / "python")]
 
 from canonical import file_hash  # noqa: E402
+from deltas import describe_delta  # noqa: E402
 from hashes import content_root, hash_of, own_hash  # noqa: E402
 from pages import Damage, File, check  # noqa: E402
 from proofs import verify  # noqa: E402
@@ -46,16 +47,23 @@ def describe_state(state, batches):
         yield f"token {number} {len(value)} {shown(value)}"
 
 
+def beside(path, ending):
+    """What lies beside a file, by the number in its name: FILE.NUMBER.WHAT.ENDING."""
+    found = path.parent.glob(f"{path.name}.*.{ending}")
+    return sorted(found, key=lambda other: int(other.name.split(".")[-3]))
+
+
 def describe(path):
-    """The lines of a file, and of the proofs beside it."""
+    """The lines of a file, and of the deltas and proofs beside it."""
     file = File(path.read_bytes())
     yield f"page_size {file.superblock.page_size}"
     yield from describe_state(file.present, file.batches)
     for name, state in file.snapshots.items():
         yield f"snapshot {name}"
         yield from describe_state(state, [])
-    proofs = sorted(path.parent.glob(f"{path.name}.*.proof"), key=lambda proof: int(proof.name.split(".")[-3]))
-    for proof in proofs:
+    for delta in beside(path, "delta"):
+        yield describe_delta(delta.read_bytes(), file)
+    for proof in beside(path, "proof"):
         wanted = int(proof.name.split(".")[-2])
         value = verify(proof.read_bytes(), file.present.page_root(), wanted)
         yield f"proof {wanted} {'absent' if value is None else shown(value)}"

@@ -93,13 +93,13 @@ fn write_with_snapshots() -> Vec<u8> {
     let options = Options::new().page_size(4096).background(false);
     let db = options.open_storage(Arc::new(memory.clone())).unwrap();
     db.save_snapshot("empty").unwrap();
-    for id in 0..300 {
-        db.put(id, &pattern(id, id as usize % 200)).unwrap();
+    for id in 0..120 {
+        db.put(id, &pattern(id, id as usize % 60)).unwrap();
     }
     db.put(1000, &pattern(1, 9000)).unwrap();
     db.put(1001, &pattern(2, 3000)).unwrap();
     db.save_snapshot("sp\u{e4}ter").unwrap();
-    for id in (0..300).step_by(3) {
+    for id in (0..120).step_by(9) {
         db.put(id, &pattern(id + 1, id as usize % 90)).unwrap();
     }
     db.write_at(1000, 5000, b"in place").unwrap();

@@ -10,13 +10,42 @@ use shroom_sim::{Random, Workload, perform};
 use super::describe::shown;
 use crate::Result;
 
-/// A file, and proofs of some of its tokens.
+/// A file, deltas between its named snapshots, and proofs of some of its tokens.
 pub(super) struct Fresh {
     pub(super) bytes: Vec<u8>,
+    /// Deltas: which states they lead from and to and how many pages they have, as the reader says it, and their bytes.
+    pub(super) deltas: Vec<(String, Vec<u8>)>,
     /// Ids and their proofs.
     pub(super) proofs: Vec<(u64, Vec<u8>)>,
     /// How it came to be, in words.
     pub(super) history: String,
+}
+
+impl Fresh {
+    /// What lies beside the file, by the rest of its name.
+    pub(super) fn beside(&self) -> Vec<(String, &[u8])> {
+        let deltas = self.deltas.iter().enumerate();
+        let deltas = deltas.map(|(index, (_, delta))| (format!("{index}.names.delta"), &delta[..]));
+        let proofs = self.proofs.iter().enumerate();
+        let proofs = proofs.map(|(index, (id, proof))| (format!("{index}.{id}.proof"), &proof[..]));
+        deltas.chain(proofs).collect()
+    }
+
+    /// What the engine says of it.
+    pub(super) fn beside_described(&self) -> Result<String> {
+        let mut text = String::new();
+        for (line, _) in &self.deltas {
+            text += &format!("{line}\n");
+        }
+        let root = super::describe::open(&self.bytes)?.page_root();
+        for (id, proof) in &self.proofs {
+            let answer = shroom::Proof::from_bytes(proof.clone()).verify(root.as_bytes(), *id);
+            let answer = answer.map_err(|error| format!("proof of {id}: {error}"))?;
+            let answer = answer.map_or("absent".into(), |bytes| super::describe::value(&bytes));
+            text += &format!("proof {id} {answer}\n");
+        }
+        Ok(text)
+    }
 }
 
 /// The file of a seed.
@@ -71,11 +100,34 @@ pub(super) fn write(seed: u64) -> Result<Fresh> {
     };
     let (bytes, ending) = run().map_err(shown)?;
     let proofs = proofs(&bytes, &mut random)?;
+    let deltas = deltas(&bytes)?;
     Ok(Fresh {
         bytes,
+        deltas,
         proofs,
         history: format!("{workload:?}, {operations} operations, tracks: {tracks}, {ending}"),
     })
+}
+
+/// A file with one bit changed, often in the journal, which is the only part of a state that no hash covers as a whole; never in a
+/// superblock, where one sound slot is enough for a reader and not for `verify`.
+pub(super) fn damaged(mut bytes: Vec<u8>, seed: u64) -> Vec<u8> {
+    let mut random = Random(!seed);
+    let number = |at: usize| {
+        let field = bytes.get(at..).and_then(<[u8]>::first_chunk);
+        u32::from_le_bytes(*field.unwrap_or(&[0; 4])) as usize
+    };
+    let page_size = 1 << (9 + seed % 8);
+    let (area, pages) = (number(112), number(116));
+    let at = match random.below(2) {
+        // Where frames are: at the start of an area.
+        0 if pages > 0 => area * page_size + random.below(400) as usize,
+        _ => 2 * page_size + random.below((bytes.len() - 2 * page_size) as u64) as usize,
+    };
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 1 << random.below(8);
+    }
+    bytes
 }
 
 /// Enough tokens for a directory and a page map of more than one level, in small pages.
@@ -87,6 +139,22 @@ fn many_small(db: &Db, random: &mut Random) -> shroom::Result<()> {
         tokens.push((index * gap, random.bytes(len)));
     }
     db.bulk_load(tokens).map(drop)
+}
+
+/// A delta from each named snapshot to the one after it by name, and from nothing to the first.
+fn deltas(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
+    let db = super::describe::open(bytes)?;
+    let mut from: Option<String> = None;
+    let mut deltas = Vec::new();
+    for saved in db.snapshots().map_err(shown)? {
+        let mut delta = Vec::new();
+        let info = db.export_delta(from.as_deref(), &saved.name, &mut delta);
+        let pages = info.map_err(shown)?.pages;
+        let earlier = from.as_deref().unwrap_or_default();
+        deltas.push((format!("delta {earlier} {} {pages}", saved.name), delta));
+        from = Some(saved.name);
+    }
+    Ok(deltas)
 }
 
 /// Proofs of some ids, present and absent; none of those that only the journal has.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::describe::{describe, first_difference, value};
+use super::describe::{describe, first_difference};
 use super::{fresh, golden};
 use crate::Result;
 use crate::workspace::{root, run as run_command, target_directory, works};
@@ -19,6 +19,9 @@ const KSY: &str = "docs/format.ksy";
 const NODE_PACKAGES: [&str; 2] = ["kaitai-struct-compiler@0.11.0", "js-yaml@5.5.0"];
 /// Kaitai's runtime and the two hashes.
 const PYTHON_PACKAGES: [&str; 3] = ["kaitaistruct==0.11", "blake3==1.0.11", "xxhash==4.1.0"];
+
+/// What is expected of a file that is not sound; the reader adds what is wrong.
+const DAMAGED: &str = "damaged";
 
 /// A file to be read, with what the engine says of it.
 struct Job {
@@ -56,14 +59,26 @@ pub(super) fn run(files: u64, seed: u64) -> Result {
         let fresh = fresh::write(seed).map_err(|error| format!("seed {seed}: {error}"))?;
         let expected = describe(&fresh.bytes).map_err(|error| format!("seed {seed}: {error}"))?;
         let name = format!("seed-{seed}.shroom");
-        let expected = expected + &proven(&fresh)?;
+        let expected = expected + &fresh.beside_described()?;
+        let (history, beside) = (&fresh.history, fresh.beside());
         jobs.push(write_job(
             &directory,
             &name,
             &fresh.bytes,
-            &fresh.proofs,
+            &beside,
             expected,
-            &fresh.history,
+            history,
+        )?);
+        let bytes = fresh::damaged(fresh.bytes.clone(), seed);
+        let expected = describe(&bytes).unwrap_or_else(|_| DAMAGED.into());
+        let name = format!("seed-{seed}-changed.shroom");
+        jobs.push(write_job(
+            &directory,
+            &name,
+            &bytes,
+            &[],
+            expected,
+            history,
         )?);
     }
     let names = jobs.iter().map(|job| directory.join(&job.name));
@@ -77,34 +92,20 @@ pub(super) fn run(files: u64, seed: u64) -> Result {
     compare(&directory, &jobs)
 }
 
-/// What the engine answers from the proofs that lie beside a file.
-fn proven(fresh: &fresh::Fresh) -> Result<String> {
-    let db = super::describe::open(&fresh.bytes)?;
-    let root = db.page_root();
-    let mut text = String::new();
-    for (id, proof) in &fresh.proofs {
-        let answer = shroom::Proof::from_bytes(proof.clone()).verify(root.as_bytes(), *id);
-        let answer = answer.map_err(|error| format!("proof of {id}: {error}"))?;
-        let answer = answer.map_or("absent".into(), |bytes| value(&bytes));
-        text += &format!("proof {id} {answer}\n");
-    }
-    Ok(text)
-}
-
 fn write_job(
     directory: &Path,
     name: &str,
     bytes: &[u8],
-    proofs: &[(u64, Vec<u8>)],
+    beside: &[(String, &[u8])],
     expected: String,
     history: &str,
 ) -> Result<Job> {
-    let write = |path: PathBuf, bytes: &[u8]| {
-        fs::write(&path, bytes).map_err(|error| format!("{}: {error}", path.display()))
+    let write = |name: &str, bytes: &[u8]| {
+        fs::write(directory.join(name), bytes).map_err(|error| format!("{name}: {error}"))
     };
-    write(directory.join(name), bytes)?;
-    for (index, (id, proof)) in proofs.iter().enumerate() {
-        write(directory.join(format!("{name}.{index}.{id}.proof")), proof)?;
+    write(name, bytes)?;
+    for (rest, bytes) in beside {
+        write(&format!("{name}.{rest}"), bytes)?;
     }
     Ok(Job {
         name: name.to_owned(),
@@ -115,7 +116,8 @@ fn write_job(
 
 /// The reader has left its description beside each file.
 fn compare(directory: &Path, jobs: &[Job]) -> Result {
-    let (mut different, mut tokens, mut snapshots, mut proofs) = (0, 0, 0, 0);
+    let (mut different, mut damaged, mut tokens, mut snapshots) = (0, 0, 0, 0);
+    let (mut deltas, mut proofs) = (0, 0);
     for job in jobs {
         let path = directory.join(format!("{}.txt", job.name));
         let got = fs::read_to_string(&path);
@@ -123,9 +125,11 @@ fn compare(directory: &Path, jobs: &[Job]) -> Result {
         for line in job.expected.lines() {
             tokens += u64::from(line.starts_with("token "));
             snapshots += u64::from(line.starts_with("snapshot "));
+            deltas += u64::from(line.starts_with("delta "));
             proofs += u64::from(line.starts_with("proof "));
         }
-        if let Some(difference) = first_difference(&job.expected, &got) {
+        damaged += u64::from(job.expected == DAMAGED);
+        if let Some(difference) = difference(&job.expected, &got) {
             different += 1;
             eprintln!("{} ({}), {difference}", job.name, job.history);
         }
@@ -137,11 +141,20 @@ fn compare(directory: &Path, jobs: &[Job]) -> Result {
         ));
     }
     println!(
-        "spec: an independent reader agrees on {} files: {tokens} tokens, {snapshots} named snapshots, {proofs} proofs, all page \
-         hashes, page roots, content roots and file hashes",
+        "spec: an independent reader agrees on {} files, {damaged} of them damaged: {tokens} tokens, {snapshots} named snapshots, \
+         {deltas} deltas, {proofs} proofs, all page hashes, page roots, content roots and file hashes",
         jobs.len()
     );
     Ok(())
+}
+
+/// How the reader's description differs from the engine's. Of a damaged file both say that it is, each in its words.
+fn difference(expected: &str, got: &str) -> Option<String> {
+    let says_so = got.lines().any(|line| line.starts_with("damaged: "));
+    match expected {
+        DAMAGED if says_so => None,
+        _ => first_difference(expected, got),
+    }
 }
 
 /// Installs and generates what the reader needs; the Python to run it with, or `None` when something cannot be had here.
@@ -218,4 +231,43 @@ fn skipped<T>(reason: &str) -> Option<T> {
         "spec --independent: nothing was read by the independent reader; everything else was checked."
     );
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_found_and_damage_is_no_agreement_by_silence() {
+        let sound = "page_size 512\ntag 0\n";
+        assert_eq!(difference(sound, sound), None);
+        assert_eq!(
+            difference(DAMAGED, "page_size 512\ndamaged: a hash\n"),
+            None
+        );
+        for (expected, got) in [
+            (sound, "page_size 512\ntag 1\n"),
+            (sound, "page_size 512\ndamaged: a hash\n"),
+            (sound, ""),
+            (DAMAGED, sound),
+            (DAMAGED, ""),
+        ] {
+            assert!(difference(expected, got).is_some(), "{expected} {got}");
+        }
+    }
+
+    #[test]
+    fn fresh_files_are_of_many_kinds_and_sound() {
+        for seed in 0..8 {
+            let fresh = fresh::write(seed).unwrap();
+            let described = describe(&fresh.bytes).unwrap();
+            assert!(described.starts_with(&format!("page_size {}\n", 512 << seed)));
+            assert!(
+                !fresh.beside_described().unwrap().is_empty(),
+                "{}",
+                fresh.history
+            );
+            assert_ne!(fresh::damaged(fresh.bytes.clone(), seed), fresh.bytes);
+        }
+    }
 }
