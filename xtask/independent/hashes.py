@@ -23,18 +23,13 @@ def _compress(chaining, block, counter, block_len, flags):
 
     def mix(a, b, c, d, x, y):
         va, vb, vc, vd = v[a], v[b], v[c], v[d]
-        va = (va + vb + x) & MASK
-        vd ^= va
-        vd = (vd >> 16 | vd << 16) & MASK
-        vc = (vc + vd) & MASK
-        vb ^= vc
-        vb = (vb >> 12 | vb << 20) & MASK
-        va = (va + vb + y) & MASK
-        vd ^= va
-        vd = (vd >> 8 | vd << 24) & MASK
-        vc = (vc + vd) & MASK
-        vb ^= vc
-        vb = (vb >> 7 | vb << 25) & MASK
+        for word, first, second in ((x, 16, 12), (y, 8, 7)):
+            va = (va + vb + word) & MASK
+            vd ^= va
+            vd = (vd >> first | vd << 32 - first) & MASK
+            vc = (vc + vd) & MASK
+            vb ^= vc
+            vb = (vb >> second | vb << 32 - second) & MASK
         v[a], v[b], v[c], v[d] = va, vb, vc, vd
 
     for _ in range(7):

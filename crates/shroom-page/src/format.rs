@@ -6,6 +6,9 @@
 
 use crate::{PageSize, frame, header, map, named, page_root, proof, superblock};
 
+/// Numbers by the names that the document has for them.
+pub type Values = Vec<(&'static str, u64)>;
+
 /// A structure of the format.
 #[derive(Clone, Debug)]
 pub struct Structure {
@@ -18,8 +21,8 @@ pub struct Structure {
 /// A structure for given numbers.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// The numbers, by the names that the document has for them.
-    pub given: Vec<(&'static str, u64)>,
+    /// The numbers.
+    pub given: Values,
     /// Its fields, in order, without a gap.
     pub fields: Vec<Field>,
 }
@@ -41,7 +44,7 @@ pub struct Numbers {
     /// Their name in the document; two with the same name are one.
     pub name: &'static str,
     /// What they are, for each page size, in bytes, when they depend on it.
-    pub cases: Vec<(Vec<(&'static str, u64)>, Vec<(&'static str, u64)>)>,
+    pub cases: Vec<(Values, Values)>,
 }
 
 impl Structure {
@@ -90,16 +93,13 @@ impl Field {
 
 impl Numbers {
     /// Numbers that depend on nothing.
-    pub fn fixed(name: &'static str, values: Vec<(&'static str, u64)>) -> Self {
+    pub fn fixed(name: &'static str, values: Values) -> Self {
         let cases = vec![(Vec::new(), values)];
         Self { name, cases }
     }
 
     /// Numbers that follow from the page size.
-    pub fn by_page_size(
-        name: &'static str,
-        values: impl Fn(PageSize) -> Vec<(&'static str, u64)>,
-    ) -> Self {
+    pub fn by_page_size(name: &'static str, values: impl Fn(PageSize) -> Values) -> Self {
         let given = |size: PageSize| vec![("page_size", size.bytes() as u64)];
         let cases = PageSize::all().map(|size| (given(size), values(size)));
         let cases = cases.collect();

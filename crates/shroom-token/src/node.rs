@@ -157,10 +157,9 @@ pub(crate) fn structure() -> shroom_page::format::Structure {
             .collect();
         let mut page = vec![0; page_size];
         encode(&entries, 0, &mut page);
-        let header = NodeHeader::read_from_prefix(&page).map_or_else(
-            |_| unreachable!("a page is longer than its header"),
-            |(header, _)| header,
-        );
+        let Ok((header, _)) = NodeHeader::ref_from_prefix(&page) else {
+            unreachable!("a page is longer than its header");
+        };
         let [id_width, page_width, offset_width] = header.widths.map(usize::from);
         let widths_at = offset_of!(NodeHeader, widths);
         let mut fields = shroom_page::format_fields!(NodeHeader {

@@ -41,7 +41,7 @@ pub(crate) fn run() -> Result {
 }
 
 /// The text files to check, relative to the root, sorted.
-fn list(root: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn list(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut waiting = vec![root.to_owned()];
     while let Some(directory) = waiting.pop() {

@@ -189,7 +189,10 @@ mod tests {
         };
         assert_eq!(count(&text), 0);
         for (from, to) in [
-            ("00000000  53 48", "00000000  53 49"),
+            (
+                "00000000  53 48 52 4f 4f 4d 44",
+                "00000000  53 48 52 4f 4f 4d 45",
+            ),
             ("<!-- example: file", "<!-- example: fill"),
             ("<!-- worked: file", "<!-- worked: fill"),
             ("| 0 | `53 48", "| 0 | `53 49"),

@@ -1,9 +1,9 @@
 //! Random files for the independent reader, written by the engine: all page sizes, dense and scattered ids, values of every kind,
-//! deletions, named snapshots, kept sums, journals that are still alive, and compacted files.
+//! deletions, named snapshots, kept sums, journals that are still alive, compacted files; what a crash leaves, and damaged ones.
 
 use std::sync::Arc;
 
-use shroom::storage::MemoryStorage;
+use shroom::storage::faulty::{CrashPlan, FaultyStorage, Torn};
 use shroom::{Db, Options};
 use shroom_sim::{Random, Workload, perform};
 
@@ -17,6 +17,8 @@ pub(super) struct Fresh {
     pub(super) deltas: Vec<(String, Vec<u8>)>,
     /// Ids and their proofs.
     pub(super) proofs: Vec<(u64, Vec<u8>)>,
+    /// What a crash before the end leaves, or the file with a bit changed.
+    pub(super) changed: Vec<u8>,
     /// How it came to be, in words.
     pub(super) history: String,
 }
@@ -39,7 +41,8 @@ impl Fresh {
         }
         let root = super::describe::open(&self.bytes)?.page_root();
         for (id, proof) in &self.proofs {
-            let answer = shroom::Proof::from_bytes(proof.clone()).verify(root.as_bytes(), *id);
+            let answer =
+                shroom::proof::Proof::from_bytes(proof.clone()).verify(root.as_bytes(), *id);
             let answer = answer.map_err(|error| format!("proof of {id}: {error}"))?;
             let answer = answer.map_or("absent".into(), |bytes| super::describe::value(&bytes));
             text += &format!("proof {id} {answer}\n");
@@ -51,79 +54,122 @@ impl Fresh {
 /// The file of a seed.
 pub(super) fn write(seed: u64) -> Result<Fresh> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9).wrapping_add(77));
-    let shift = 9 + seed % 8;
-    let tracks = random.below(3) == 0;
     let workload = Workload {
-        page_size: 1 << shift,
+        page_size: 512 << (seed % 8),
         ids: [8, 300, 5000, 1 << 40][random.below(4) as usize],
         value_len_max: [40, 1500, 9000, 40_000][random.below(4) as usize],
         acknowledged: 10,
     };
-    let memory = MemoryStorage::new();
-    let options = Options::new()
+    let storage = FaultyStorage::new();
+    let (tracks, in_slices) = (random.below(3) == 0, random.below(2) == 0);
+    let mut options = Options::new()
         .page_size(workload.page_size)
         .journal_limit(64 << 10)
         .track_content_root(tracks)
         .background(false);
+    if in_slices {
+        // A crash then may leave pages that are ahead of the journal's first frames.
+        options = options.slice_bytes(1);
+    }
+    let endings = [Ending::Flushed, Ending::Closed, Ending::Compacted];
+    let ending = endings[random.below(5).min(2) as usize];
     let operations = 10 + random.below(300);
-    let mut run = || {
-        let db = options.open_storage(Arc::new(memory.clone()))?;
-        if random.below(2) == 0 {
-            many_small(&db, &mut random)?;
-        }
-        for _ in 0..operations {
-            let op = match random.below(20) {
-                0 => workload.snapshot_op(&mut random),
-                _ => workload.op(&mut random),
-            };
-            perform(&db, &op)?;
-        }
-        let end = random.below(5);
-        let bytes = match end {
-            // As a crash leaves it.
-            0..3 => {
-                db.flush()?;
-                memory.to_bytes()
-            }
-            3 => {
-                db.close()?;
-                memory.to_bytes()
-            }
-            _ => {
-                db.compact()?;
-                db.close()?;
-                memory.to_bytes()
-            }
-        };
-        let ending = ["flushed", "flushed", "flushed", "closed", "compacted"][end as usize];
-        Ok((bytes, ending))
-    };
-    let (bytes, ending) = run().map_err(shown)?;
-    let proofs = proofs(&bytes, &mut random)?;
-    let deltas = deltas(&bytes)?;
-    Ok(Fresh {
+    let written = run(
+        &options,
+        &storage,
+        &workload,
+        operations,
+        ending,
+        &mut random,
+    );
+    let (bytes, begun) = written.map_err(shown)?;
+    let mut fresh = Fresh {
+        deltas: deltas(&bytes)?,
+        proofs: proofs(&bytes, &mut random)?,
+        changed: Vec::new(),
+        history: format!(
+            "{workload:?}, {operations} operations, tracks: {tracks}, in slices: {in_slices}, {ending:?}"
+        ),
         bytes,
-        deltas,
-        proofs,
-        history: format!("{workload:?}, {operations} operations, tracks: {tracks}, {ending}"),
-    })
+    };
+    fresh.changed = match random.below(2) {
+        0 => crashed(&storage, begun, &mut random),
+        _ => damaged(&fresh.bytes, &mut random),
+    };
+    Ok(fresh)
 }
 
-/// A file with one bit changed, often in the journal, which is the only part of a state that no hash covers as a whole; never in a
-/// superblock, where one sound slot is enough for a reader and not for `verify`.
-pub(super) fn damaged(mut bytes: Vec<u8>, seed: u64) -> Vec<u8> {
-    let mut random = Random(!seed);
+/// How the process that writes a file ends.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// As a crash leaves it, with everything in the journal.
+    Flushed,
+    Closed,
+    Compacted,
+}
+
+/// Writes a file; its bytes in the end, and how many events of the storage there were when it had become a database.
+fn run(
+    options: &Options,
+    storage: &FaultyStorage,
+    workload: &Workload,
+    operations: u64,
+    ending: Ending,
+    random: &mut Random,
+) -> shroom::Result<(Vec<u8>, usize)> {
+    let db = options.open_storage(Arc::new(storage.clone()))?;
+    db.checkpoint()?;
+    let begun = storage.events();
+    if random.below(2) == 0 {
+        many_small(&db, random)?;
+    }
+    for _ in 0..operations {
+        let op = match random.below(20) {
+            0 => workload.snapshot_op(random),
+            _ => workload.op(random),
+        };
+        perform(&db, &op)?;
+    }
+    db.flush()?;
+    let flushed = storage.image();
+    let bytes = match ending {
+        Ending::Flushed => flushed,
+        Ending::Closed => db.close().map(|()| storage.image())?,
+        Ending::Compacted => {
+            db.compact()?;
+            db.close().map(|()| storage.image())?
+        }
+    };
+    Ok((bytes, begun))
+}
+
+/// What a crash at some point of the history leaves.
+fn crashed(storage: &FaultyStorage, begun: usize, random: &mut Random) -> Vec<u8> {
+    let events = begun as u64 + random.below((storage.events() - begun) as u64 + 1);
+    let torn = [Torn::None, Torn::Sector512, Torn::Page4096][random.below(3) as usize];
+    let plan = CrashPlan::Random {
+        seed: random.next(),
+        torn,
+        reordered: random.below(2) == 0,
+    };
+    storage.crash_image(events as usize, &plan)
+}
+
+/// The file with one bit changed: anywhere, in a superblock, or in the journal, which no hash covers as a whole.
+fn damaged(bytes: &[u8], random: &mut Random) -> Vec<u8> {
     let number = |at: usize| {
         let field = bytes.get(at..).and_then(<[u8]>::first_chunk);
         u32::from_le_bytes(*field.unwrap_or(&[0; 4])) as usize
     };
-    let page_size = 1 << (9 + seed % 8);
+    let page_size = 1 << bytes[10];
     let (area, pages) = (number(112), number(116));
-    let at = match random.below(2) {
+    let at = match random.below(3) {
         // Where frames are: at the start of an area.
         0 if pages > 0 => area * page_size + random.below(400) as usize,
-        _ => 2 * page_size + random.below((bytes.len() - 2 * page_size) as u64) as usize,
+        1 => random.below(2) as usize * page_size + random.below(500) as usize,
+        _ => random.below(bytes.len() as u64) as usize,
     };
+    let mut bytes = bytes.to_vec();
     if let Some(byte) = bytes.get_mut(at) {
         *byte ^= 1 << random.below(8);
     }

@@ -13,6 +13,7 @@ mod expression;
 mod fresh;
 mod golden;
 mod independent;
+mod structs;
 mod tables;
 mod vectors;
 
@@ -69,6 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         "{FORMAT}: {} tables with {fields} rows",
         document.tables.len()
     );
+    differences.extend(structs::differences()?);
     differences.extend(example.differences(&document));
     differences.extend(vectors::differences(&document, &example)?);
     differences.extend(golden::differences()?);

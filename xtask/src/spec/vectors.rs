@@ -60,9 +60,9 @@ pub(super) fn update(text: &str, example: &Example) -> Result<String> {
         // Behind the heading and the line of dashes.
         let breaks = text[table..].match_indices('\n').nth(1);
         let start = table + breaks.ok_or_else(missing)?.0 + 1;
-        let end = text[start..]
-            .find("\n\n")
-            .map_or(text.len(), |end| start + end + 1);
+        let old = text[start..].split_inclusive('\n');
+        let old = old.take_while(|line| line.starts_with('|'));
+        let end = start + old.map(str::len).sum::<usize>();
         let row = |(first, others): &Row| {
             let others: String = others.iter().map(|cell| format!(" `{cell}` |")).collect();
             format!("| {first} |{others}\n")
@@ -116,7 +116,7 @@ fn of_example(example: &Example) -> Result<Vec<Row>> {
     let db = example.open()?;
     let root = db.page_root();
     let answer = |id: u64| -> Result<Vec<String>> {
-        let proof = shroom::Proof::from_bytes(example.proof.clone());
+        let proof = shroom::proof::Proof::from_bytes(example.proof.clone());
         let value = proof
             .verify(root.as_bytes(), id)
             .map_err(|error| error.to_string())?;
