@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use shroom::storage::faulty::{CrashPlan, FaultyStorage, Torn};
 use shroom::{Db, Options};
+use shroom_sim::forge::{Image, field};
 use shroom_sim::{Random, Workload, perform};
 
 use super::describe::shown;
@@ -17,7 +18,7 @@ pub(super) struct Fresh {
     pub(super) deltas: Vec<(String, Vec<u8>)>,
     /// Ids and their proofs.
     pub(super) proofs: Vec<(u64, Vec<u8>)>,
-    /// What a crash before the end leaves, or the file with a bit changed.
+    /// What a crash before the end leaves, or the file with a bit changed, or with another end of what is in the pages.
     pub(super) changed: Vec<u8>,
     /// How it came to be, in words.
     pub(super) history: String,
@@ -92,9 +93,10 @@ pub(super) fn write(seed: u64) -> Result<Fresh> {
         ),
         bytes,
     };
-    fresh.changed = match random.below(2) {
-        0 => crashed(&storage, begun, &mut random),
-        _ => damaged(&fresh.bytes, &mut random),
+    fresh.changed = match random.below(4) {
+        0 | 1 => crashed(&storage, begun, &mut random),
+        2 => damaged(&fresh.bytes, &mut random),
+        _ => drained_further(&fresh.bytes, &mut random),
     };
     Ok(fresh)
 }
@@ -174,6 +176,28 @@ fn damaged(bytes: &[u8], random: &mut Random) -> Vec<u8> {
         *byte ^= 1 << random.below(8);
     }
     bytes
+}
+
+/// The file with superblocks that say of the first frames of an area that they are in the pages. They are not, but what the file
+/// then means is the same to every reader.
+fn drained_further(bytes: &[u8], random: &mut Random) -> Vec<u8> {
+    let Some(mut image) = Image::new(bytes.to_vec()) else {
+        return bytes.to_vec();
+    };
+    image.level_slots();
+    let drained = image.u64(field::DRAINED);
+    for area in [0, 1].map(|area| image.journal_area(area)) {
+        // Its number is behind the frame's checksum and that of the frame before it.
+        if !area.is_empty() && image.u64(area.start + 16) == drained + 1 {
+            let last = drained + 1 + random.below(3);
+            for slot in [0, image.page_len()] {
+                image.set(slot + field::DRAINED, &last.to_le_bytes());
+            }
+            break;
+        }
+    }
+    image.seal();
+    image.into_bytes()
 }
 
 /// Enough tokens for a directory and a page map of more than one level, in small pages.
