@@ -147,7 +147,7 @@ fn type_flaw(kind: &str, len: u64, all: &[Structure]) -> Option<String> {
         }
     };
     let fits = if many {
-        len % unit == 0
+        len.is_multiple_of(unit)
     } else {
         len == unit || len == 0
     };
