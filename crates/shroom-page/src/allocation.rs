@@ -11,7 +11,9 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, PoisonError, Weak};
+use std::time::Instant;
 
+use crate::activity::HeldState;
 use crate::free_runs::FreeRuns;
 use crate::snapshot::Base;
 use crate::store::PageStore;
@@ -126,6 +128,21 @@ pub(crate) struct PendingCut {
     pub(crate) from: u32,
 }
 
+/// A state that readers may hold.
+#[derive(Debug)]
+struct Live {
+    sequence: u64,
+    base: Weak<Base>,
+    /// For whoever asks how old it is; nothing is decided by it.
+    since: Instant,
+}
+
+impl Live {
+    fn is_held(&self) -> bool {
+        self.base.strong_count() > 0
+    }
+}
+
 /// Free pages with the states that still reach them.
 #[derive(Debug, Default)]
 pub(crate) struct Allocation {
@@ -134,7 +151,7 @@ pub(crate) struct Allocation {
     pub(crate) reserved: FreeRuns,
     pub(crate) returned: Arc<Returned>,
     pending: VecDeque<(u64, Vec<Run>)>,
-    live: VecDeque<(u64, Weak<Base>)>,
+    live: VecDeque<Live>,
     pub(crate) cut: Option<PendingCut>,
 }
 
@@ -149,32 +166,47 @@ impl Allocation {
     /// Notes a state that readers may hold.
     pub(crate) fn track(&mut self, base: &Arc<Base>) {
         // Behind a long-lived reader the dead ones would pile up.
-        self.live.retain(|(_, base)| base.strong_count() > 0);
-        self.live.push_back((base.sequence, Arc::downgrade(base)));
+        self.live.retain(Live::is_held);
+        self.live.push_back(Live {
+            sequence: base.sequence,
+            base: Arc::downgrade(base),
+            since: Instant::now(),
+        });
     }
 
     /// Sequence of the oldest state that is still held.
     pub(crate) fn oldest_live(&mut self) -> u64 {
-        while self
-            .live
-            .front()
-            .is_some_and(|(_, base)| base.strong_count() == 0)
-        {
+        while self.live.front().is_some_and(|state| !state.is_held()) {
             self.live.pop_front();
         }
         // A count is read without ordering; what its last holder did comes before what is done with its pages.
         fence(Ordering::Acquire);
-        self.live
-            .front()
-            .map_or(u64::MAX, |&(sequence, _)| sequence)
+        self.live.front().map_or(u64::MAX, |state| state.sequence)
+    }
+
+    /// The states that are still held, oldest first, but for the newest one, which the store itself holds.
+    pub(crate) fn held(&self) -> Vec<HeldState> {
+        let held: Vec<&Live> = self.live.iter().filter(|state| state.is_held()).collect();
+        let waiting = |after: u64, until: u64| -> u64 {
+            let freed = self.pending.iter();
+            let freed = freed.filter(|(sequence, _)| (after + 1..=until).contains(sequence));
+            freed
+                .flat_map(|(_, runs)| runs)
+                .map(|run| u64::from(run.pages))
+                .sum()
+        };
+        held.windows(2)
+            .map(|pair| HeldState {
+                sequence: pair[0].sequence,
+                age: pair[0].since.elapsed(),
+                pages: waiting(pair[0].sequence, pair[1].sequence),
+            })
+            .collect()
     }
 
     /// States that are still held.
     pub(crate) fn live_count(&self) -> usize {
-        self.live
-            .iter()
-            .filter(|(_, base)| base.strong_count() > 0)
-            .count()
+        self.live.iter().filter(|state| state.is_held()).count()
     }
 
     /// Makes the pages reusable that no state reaches any more, and those that streams have given back.

@@ -511,7 +511,7 @@ impl PageTxn<'_> {
         tracing::debug!(
             sequence = superblock.sequence,
             pages = superblock.physical_pages,
-            "checkpoint"
+            "committed"
         );
         Snapshot { base }
     }

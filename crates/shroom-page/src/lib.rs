@@ -36,6 +36,8 @@
 extern crate alloc;
 
 #[cfg(feature = "std")]
+mod activity;
+#[cfg(feature = "std")]
 mod allocation;
 #[cfg(feature = "std")]
 mod arrange;
@@ -97,6 +99,8 @@ mod verified;
 #[cfg(feature = "std")]
 mod verify;
 
+#[cfg(feature = "std")]
+pub use activity::{HeldState, StoreActivity};
 #[cfg(feature = "std")]
 pub use arrange::{Arranged, Arranging};
 #[cfg(feature = "std")]

@@ -418,6 +418,7 @@ impl Base {
         hash: Option<&[u8; 32]>,
         logical: LogicalPage,
     ) -> Result<()> {
+        self.verified.count_check();
         if hash != Some(blake3::hash(bytes).as_bytes()) {
             let offset = u64::from(physical) << self.page_size.shift();
             return Err(PageError::HashMismatch {

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, TryLockError};
+use std::time::Instant;
 
+use crate::activity::Activity;
 use crate::allocation::{Allocation, FreePages, Returned};
 use crate::journal::{Journal, JournalMark};
 use crate::recovery::{self, RecoveredFrames};
@@ -42,6 +44,7 @@ pub struct PageStore {
     /// Where streams give their pages back.
     returned: Arc<Returned>,
     recovered: Mutex<RecoveredFrames>,
+    activity: Activity,
 }
 
 /// What only a transaction changes.
@@ -154,6 +157,12 @@ impl PageStore {
         allocation.track(&base);
         let returned = Arc::clone(&allocation.returned);
         let journal = Journal::recovered(superblock.journal, &recovery);
+        tracing::debug!(
+            sequence = superblock.sequence,
+            pages = superblock.physical_pages,
+            frames = recovery.frames.iter().count(),
+            "opened"
+        );
         let writer = Writer {
             allocation,
             base: Arc::clone(&base),
@@ -176,6 +185,7 @@ impl PageStore {
             poisoned: AtomicBool::new(false),
             returned,
             recovered: Mutex::new(recovery.frames),
+            activity: Activity::default(),
         })
     }
 
@@ -360,6 +370,10 @@ impl PageStore {
         Ok(writer)
     }
 
+    pub(crate) fn counters(&self) -> &Activity {
+        &self.activity
+    }
+
     pub(crate) fn returned(&self) -> &Arc<Returned> {
         &self.returned
     }
@@ -411,6 +425,7 @@ impl PageStore {
             sequence: superblock.drained,
             chain: superblock.chain,
         };
+        self.activity.committed();
         self.journal().release(superblock.journal, drained);
         self.synced.fetch_max(superblock.drained, Ordering::AcqRel);
     }
@@ -419,7 +434,9 @@ impl PageStore {
         self.check_writable()?;
         self.storage
             .write_at(offset, bytes)
-            .map_err(PageError::io("write", offset))
+            .map_err(PageError::io("write", offset))?;
+        self.activity.wrote(bytes.len());
+        Ok(())
     }
 
     /// A failed write of a superblock leaves the file's state unknown, so it poisons.
@@ -450,6 +467,7 @@ impl PageStore {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         self.check_writable()?;
+        let begun = Instant::now();
         self.storage.sync().map_err(|source| {
             self.poison();
             PageError::Io {
@@ -457,7 +475,9 @@ impl PageStore {
                 offset: 0,
                 source,
             }
-        })
+        })?;
+        self.activity.synced(begun);
+        Ok(())
     }
 
     pub(crate) fn grow(&self, from: u64, to: u64) -> Result<()> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use shroom_seg::SegmentTxn;
 use shroom_token::{Bytes, Edit, TokenId, TokenRoot};
 
+use crate::activity::Changes;
 use crate::core::Core;
 use crate::drain::Drain;
 use crate::error::{Error, Result};
@@ -28,7 +29,7 @@ impl Core {
         let last = crate::iter::Keys(crate::iter::Iter::new(state, ..))
             .next_back()
             .transpose()?;
-        let mut count = 0;
+        let (mut count, mut payload_bytes) = (0, 0);
         let mut tokens = Ascending {
             tokens,
             limit: self.value_len_max(),
@@ -42,6 +43,10 @@ impl Core {
         let base = self.commit_pages(&drain, None, |segments, mut root, tracker| {
             while let Some(chunk) = take_chunk(&mut tokens)? {
                 count += chunk.len() as u64;
+                payload_bytes += chunk
+                    .iter()
+                    .map(|(_, bytes)| bytes.as_ref().len() as u64)
+                    .sum::<u64>();
                 root = load_chunk(segments, root, last, &chunk)?;
                 tracker.put(chunk.iter().map(|(id, bytes)| (*id, bytes.as_ref())))?;
                 segments.pages_mut().spill()?;
@@ -49,6 +54,12 @@ impl Core {
             Ok(root)
         })?;
         writer.forget_ids();
+        let changes = Changes {
+            puts: count,
+            payload_bytes,
+            ..Changes::default()
+        };
+        self.counters.changed(&writer, &changes);
         self.state
             .store(Arc::new(State::new(base, None, Overlay::default())));
         Ok(count)

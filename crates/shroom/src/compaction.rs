@@ -160,6 +160,7 @@ impl Core {
 
     /// One step, of a compaction that must be the given one; when that is over, what it came to.
     fn compact_step(&self, budget: Option<u64>, run: Option<u64>) -> Result<(Progress, u64)> {
+        let _span = tracing::debug_span!("compaction").entered();
         let mut slot = self.compactor.slot();
         if let (Some(run), Some(last)) = (run, slot.last)
             && (slot.job.is_none() || run != slot.runs)
@@ -183,6 +184,8 @@ impl Core {
         if progress.done {
             slot.last = Some(progress);
             self.compactor.finished.fetch_add(1, Ordering::Relaxed);
+            let (file_bytes, canonical) = (progress.file_bytes, progress.canonical);
+            tracing::info!(file_bytes, canonical, "done");
             self.note_left()?;
         } else {
             slot.job = Some(job);

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, Weak};
 
 use shroom_page::{JournalMark, PageError, PageStore};
 
+use crate::activity::Counters;
 use crate::compaction::Compactor;
 use crate::drain::{Drain, Draining};
 use crate::error::{Error, Result};
@@ -98,6 +99,7 @@ pub(crate) struct Core {
     /// Sequence of the checkpoint found at open.
     pub(crate) opened_at: u64,
     pub(crate) compactor: Compactor,
+    pub(crate) counters: Counters,
 }
 
 /// What only the holder of the writer's lock changes.
@@ -123,6 +125,7 @@ pub(crate) struct Writer {
 impl Core {
     /// Reads the checkpoint and replays the journal over it.
     pub(crate) fn open(store: PageStore, options: Options) -> Result<Arc<Self>> {
+        let _span = tracing::debug_span!("recovery").entered();
         let base = Arc::new(Base::new(store.snapshot())?);
         let mut overlay = Overlay::default();
         let recovered = store.take_recovered();
@@ -145,6 +148,7 @@ impl Core {
             this: Weak::clone(this),
             opened_at,
             compactor: Compactor::default(),
+            counters: Counters::default(),
         }))
     }
 
@@ -188,6 +192,7 @@ impl Core {
         loop {
             match self.try_write(&mut writer, writes)? {
                 Ok(outcome) => {
+                    self.counters.wrote(&writer, writes);
                     self.slow_down(writer);
                     return Ok(outcome);
                 }
@@ -343,6 +348,7 @@ impl Core {
             None => self.drain_atomically(&drain, &overlay)?,
         };
         writer.note_ids(writes, outcome.id);
+        self.counters.wrote(&writer, writes);
         outcome.sequence = drain.mark.sequence;
         self.state
             .store(Arc::new(State::new(base, None, Overlay::default())));
@@ -375,6 +381,7 @@ impl Core {
 
     /// Makes everything up to a frame durable.
     pub(crate) fn sync(&self, sequence: u64) -> Result<()> {
+        let _span = tracing::debug_span!("flush", sequence).entered();
         Ok(self.store.journal_sync(sequence)?)
     }
 

@@ -285,6 +285,7 @@ impl Core {
         let frozen = self.state.load().frozen.clone().unwrap_or_default();
         let span = tracing::debug_span!("checkpoint", tokens = frozen.len());
         let _entered = span.enter();
+        let timed = (!frozen.is_empty()).then(|| self.counters.checkpoint());
         let kept = self.state.load().base.lattice.is_some();
         let steps = if kept { 1 + HASHING_STEPS } else { 1 };
         self.progress.begin(frozen.len() as u64 * steps);
@@ -323,6 +324,9 @@ impl Core {
             }
             publish(Arc::new(Base::new(txn.commit(roots)?)?), last);
             if last {
+                if let Some(timed) = timed {
+                    timed.done();
+                }
                 return Ok(());
             }
         }

@@ -30,6 +30,10 @@
 //! for values as streams. Names that belong to one purpose are in its module: [`compaction`], [`delta`], [`diff`], [`proof`],
 //! [`salvage`], [`stats`], [`verify`].
 //!
+//! What a database does can be watched: [`Db::activity`] counts, [`Db::held_states`] says what keeps old pages, and with a subscriber of
+//! the crate `tracing` there are spans `recovery`, `flush`, `checkpoint` and `compaction` with events inside. Writing and reading a
+//! token emits nothing.
+//!
 //! The layers below are crates of their own ([`layers`]): `shroom-page` (a transactional page array), `shroom-seg` (an allocator of byte
 //! chains) and `shroom-token` (an ordered `u64 -> bytes` directory).
 //!
@@ -38,6 +42,7 @@
 
 #![forbid(unsafe_code)]
 
+mod activity;
 mod batch;
 mod bulk;
 pub mod compaction;

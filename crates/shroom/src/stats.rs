@@ -1,5 +1,6 @@
 //! Figures on a database and its file.
 
+pub use crate::activity::{Activity, HeldState};
 use crate::core::Core;
 use crate::error::Result;
 
@@ -60,10 +61,10 @@ pub struct Stats {
     pub checkpoint: u64,
     /// Number of named snapshots.
     pub snapshots: u64,
-    /// Compactions in place that were finished since the database was opened.
-    pub compactions: u64,
     /// The application's tag.
     pub tag: u64,
+    /// What the database did since it was opened.
+    pub activity: Activity,
 }
 
 impl Stats {
@@ -110,8 +111,8 @@ impl Stats {
             overlay_tokens: overlays().map(|overlay| overlay.len() as u64).sum(),
             checkpoint: pages.sequence(),
             snapshots: store.snapshots,
-            compactions: core.compactor.finished(),
             tag: state.tag(),
+            activity: Activity::of(core),
         })
     }
 }

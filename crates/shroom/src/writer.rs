@@ -14,6 +14,7 @@ use std::sync::Arc;
 use shroom_page::PageStream;
 use shroom_token::{Edit, Stored, TokenId, merge};
 
+use crate::activity::Changes;
 use crate::core::{Core, Write};
 use crate::db::Db;
 use crate::drain::Drain;
@@ -168,6 +169,13 @@ impl ValueWriter {
             Ok(root)
         })?;
         writer.forget_ids();
+        let changes = Changes {
+            puts: u64::from(!self.appends),
+            appends: u64::from(self.appends),
+            payload_bytes: self.written,
+            ..Changes::default()
+        };
+        core.counters.changed(&writer, &changes);
         let state = State::new(base, None, Overlay::default());
         core.state.store(Arc::new(state));
         Ok(length)

@@ -5,6 +5,7 @@
 
 use shroom_token::{Edit, Stored, TokenId, inline_len_max, merge};
 
+use crate::activity::Changes;
 use crate::core::{Core, Write, check_end};
 use crate::db::Db;
 use crate::drain::Drain;
@@ -50,6 +51,11 @@ impl Core {
         if large {
             writer = self.drain_all(writer)?;
         }
+        let edit = Changes {
+            edits: 1,
+            payload_bytes: bytes.len() as u64,
+            ..Changes::default()
+        };
         let mut rewritten = Vec::new();
         loop {
             let state = self.state.load_full();
@@ -62,6 +68,7 @@ impl Core {
             if length.saturating_sub(end) > rest_max {
                 writer = self.drain_all(writer)?;
                 if self.write_inside(id, offset, bytes)? {
+                    self.counters.changed(&writer, &edit);
                     return Ok(());
                 }
                 continue; // changed while the checkpoint was waited for
@@ -88,6 +95,7 @@ impl Core {
             drop(state);
             match self.try_write(&mut writer, &writes)? {
                 Ok(_) => {
+                    self.counters.changed(&writer, &edit);
                     self.slow_down(writer);
                     return Ok(());
                 }

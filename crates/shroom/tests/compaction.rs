@@ -497,7 +497,7 @@ fn readers_and_writers_go_on() {
         stop.store(true, Ordering::Relaxed);
         assert!(writer.join().unwrap() > 1);
     });
-    assert!(db.stats().unwrap().compactions >= 3);
+    assert!(db.stats().unwrap().activity.compactions >= 3);
     assert_sound(&db);
     assert!(db.compact().unwrap().canonical);
     let image = image(&db);
@@ -553,7 +553,7 @@ fn a_file_compacts_itself() {
         }
         if !background {
             let stats = db.stats().unwrap();
-            assert!(stats.compactions >= 2, "{stats:?}");
+            assert!(stats.activity.compactions >= 2, "{stats:?}");
             assert!(stats.free_share() < 0.4, "{stats:?}");
             files.push(storage.to_bytes());
         }
@@ -692,14 +692,17 @@ fn what_readers_held_is_compacted_when_they_are_gone() {
     let held = db.snapshot();
     sparse(&db, &mut random, 0..2000);
     db.checkpoint().unwrap();
-    let first = db.stats().unwrap().compactions;
+    let first = db.stats().unwrap().activity.compactions;
     assert!(first > 0);
     for round in 0..20_u64 {
         db.put(3000, &round.to_le_bytes()).unwrap();
         db.checkpoint().unwrap();
     }
     let with_reader = db.stats().unwrap();
-    assert!(with_reader.compactions <= first + 1, "{with_reader:?}");
+    assert!(
+        with_reader.activity.compactions <= first + 1,
+        "{with_reader:?}"
+    );
     drop(held);
     for round in 0..3_u64 {
         db.put(3000, &round.to_le_bytes()).unwrap();
@@ -739,7 +742,7 @@ fn one_that_fails_is_not_begun_again_and_again() {
         db.checkpoint().unwrap();
         commits.push(db.stats().unwrap().checkpoint - before);
     }
-    assert_eq!(db.stats().unwrap().compactions, 0);
+    assert_eq!(db.stats().unwrap().activity.compactions, 0);
     assert!(commits[0] > 2, "it was never begun: {commits:?}");
     assert!(commits[2..].iter().all(|&count| count <= 2), "{commits:?}");
 }
