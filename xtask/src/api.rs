@@ -19,7 +19,7 @@ const CRATES: [(&str, &str); 4] = [
     ("shroom-page", "std"),
     ("shroom-seg", "std"),
     ("shroom-token", "std"),
-    ("shroom", ""),
+    ("shroom", "bytes,serde"),
 ];
 /// Names at the root of the facade, at most: what is needed in the first hour, and modules for the rest.
 const ROOT_MAX: usize = 30;

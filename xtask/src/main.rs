@@ -10,12 +10,15 @@ mod big_value;
 mod canonical;
 mod crashes;
 mod demo;
+mod dependencies;
+mod features;
 mod fuzz;
 mod kill;
 mod layers;
 mod miri;
 mod models;
 mod mutations;
+mod platforms;
 mod spec;
 mod strace_put;
 mod stress;
@@ -41,6 +44,12 @@ struct Cli {
 enum Task {
     Layers,
     Api(api::Arguments),
+    /// Check the library crates with each feature alone, none, and all
+    Features,
+    /// Check the engine and the command line for other systems, and with the oldest compiler
+    Platforms,
+    /// Check the licences of all that is built for users
+    Dependencies,
     Spec(spec::Arguments),
     Demo(demo::Arguments),
     StracePut(strace_put::Arguments),
@@ -61,6 +70,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Layers => layers::run(),
         Task::Api(arguments) => api::run(&arguments),
+        Task::Features => features::run(),
+        Task::Platforms => platforms::run(),
+        Task::Dependencies => dependencies::run(),
         Task::Spec(arguments) => spec::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::StracePut(arguments) => strace_put::run(&arguments),

@@ -82,6 +82,17 @@ pub enum Error {
         /// What was expected and what was found.
         detail: String,
     },
+    /// A value cannot be made from what was given, or what is stored is not a value of the type asked for.
+    #[cfg(feature = "serde")]
+    #[error("token {id} as {type_name}: {source}")]
+    Typed {
+        /// The token.
+        id: u64,
+        /// Name of the type, for people.
+        type_name: &'static str,
+        /// What is wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// What is to be proven was written since the last checkpoint, and no page root stands for it yet.
     #[error("token {id} was written since the last checkpoint, and is only in the journal")]
     OnlyInJournal {

@@ -34,6 +34,9 @@
 //! the crate `tracing` there are spans `recovery`, `flush`, `checkpoint` and `compaction` with events inside. Writing and reading a
 //! token emits nothing.
 //!
+//! Features, none of which is on by default: `serde` for typed values (`put_value` and `get_value`, as MessagePack), `bytes` to make
+//! [`Value`]s into `bytes::Bytes`.
+//!
 //! The layers below are crates of their own ([`layers`]): `shroom-page` (a transactional page array), `shroom-seg` (an allocator of byte
 //! chains) and `shroom-token` (an ordered `u64 -> bytes` directory).
 //!
@@ -74,6 +77,8 @@ mod state;
 pub mod stats;
 mod sync;
 mod tracking;
+#[cfg(feature = "serde")]
+mod typed;
 mod value;
 pub mod verify;
 mod writer;

@@ -81,6 +81,21 @@ impl From<Value<'_>> for Vec<u8> {
     }
 }
 
+/// Copies nothing when the value was read through the database itself, whose state it then goes on pinning, or was put together for the
+/// read; else, as of a snapshot, copies the bytes.
+#[cfg(feature = "bytes")]
+impl From<Value<'_>> for bytes::Bytes {
+    fn from(value: Value<'_>) -> Self {
+        let (state, place) = match value.0 {
+            Bytes::Placed(_, Place::Owned(bytes)) => return bytes.into(),
+            Bytes::Placed(Pin::Guard(guard), place) => (arc_swap::Guard::into_inner(guard), place),
+            Bytes::Placed(Pin::Shared(state), place) => (state, place),
+            lent => return Self::copy_from_slice(&Value(lent)),
+        };
+        Self::from_owner(Value::new(Pin::Shared(state), place))
+    }
+}
+
 impl AsRef<[u8]> for Value<'_> {
     fn as_ref(&self) -> &[u8] {
         self
@@ -100,3 +115,47 @@ impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Value<'_> {
 }
 
 impl Eq for Value<'_> {}
+
+#[cfg(all(test, feature = "bytes"))]
+mod tests {
+    use crate::Db;
+
+    /// The bytes outlive the database's handles and what is written since, wherever they lie.
+    #[test]
+    fn values_become_bytes() {
+        let db = Db::in_memory().unwrap();
+        db.put(1, b"in the pages").unwrap();
+        db.put(2, &[2; 100_000]).unwrap();
+        db.checkpoint().unwrap();
+        db.put(3, b"in the overlay").unwrap();
+        db.append(1, b" and appended to").unwrap();
+        let read: Vec<bytes::Bytes> = (1..=3)
+            .map(|id| db.get(id).unwrap().unwrap().into())
+            .collect();
+        let held = db.snapshot();
+        let lent: Vec<bytes::Bytes> = held.iter().map(|token| token.unwrap().1.into()).collect();
+        assert_eq!(read, lent);
+        drop(held);
+        for id in 1..=3 {
+            db.put(id, &read[2]).unwrap(); // from `Bytes`, as from any slice
+        }
+        db.checkpoint().unwrap();
+        db.close().unwrap();
+        assert_eq!(read[0], &b"in the pages and appended to"[..]);
+        assert_eq!(read[1], vec![2; 100_000]);
+        assert_eq!(read[2], &b"in the overlay"[..]);
+    }
+
+    #[test]
+    fn bytes_of_the_database_are_not_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        let db = Db::open(directory.path().join("file")).unwrap();
+        db.put(1, &[1; 2000]).unwrap();
+        db.checkpoint().unwrap();
+        let value = db.get(1).unwrap().unwrap();
+        let place = value.as_ptr();
+        let bytes = bytes::Bytes::from(value);
+        assert_eq!(bytes.as_ptr(), place);
+        assert_eq!(bytes.slice(10..20).as_ptr(), place.wrapping_add(10));
+    }
+}
