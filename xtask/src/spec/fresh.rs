@@ -18,7 +18,7 @@ pub(super) struct Fresh {
     pub(super) deltas: Vec<(String, Vec<u8>)>,
     /// Ids and their proofs.
     pub(super) proofs: Vec<(u64, Vec<u8>)>,
-    /// What a crash before the end leaves, or the file with a bit changed, or with another end of what is in the pages.
+    /// What a crash before the end leaves, or the file with a bit changed, or forged.
     pub(super) changed: Vec<u8>,
     /// How it came to be, in words.
     pub(super) history: String,
@@ -93,10 +93,14 @@ pub(super) fn write(seed: u64) -> Result<Fresh> {
         ),
         bytes,
     };
-    fresh.changed = match random.below(4) {
-        0 | 1 => crashed(&storage, begun, &mut random),
-        2 => damaged(&fresh.bytes, &mut random),
-        _ => drained_further(&fresh.bytes, &mut random),
+    let image = Image::new(fresh.bytes.clone()).ok_or("a file is too short")?;
+    fresh.changed = match random.below(8) {
+        0..3 => crashed(&storage, begun, &mut random),
+        3 => damaged(&image, &mut random),
+        4 => drained_further(&image, &mut random),
+        // Of named snapshots `verify` checks hashes and maps, not what pages of old states say.
+        _ if image.frozen_superblocks().is_empty() => forged(&image, &mut random),
+        _ => crashed(&storage, begun, &mut random),
     };
     Ok(fresh)
 }
@@ -157,33 +161,60 @@ fn crashed(storage: &FaultyStorage, begun: usize, random: &mut Random) -> Vec<u8
     storage.crash_image(events as usize, &plan)
 }
 
-/// The file with one bit changed: anywhere, in a superblock, or in the journal, which no hash covers as a whole.
-fn damaged(bytes: &[u8], random: &mut Random) -> Vec<u8> {
-    let number = |at: usize| {
-        let field = bytes.get(at..).and_then(<[u8]>::first_chunk);
-        u32::from_le_bytes(*field.unwrap_or(&[0; 4])) as usize
-    };
-    let page_size = 1 << bytes[10];
-    let (area, pages) = (number(112), number(116));
-    let at = match random.below(3) {
+/// The file with one bit changed: in a page, in a superblock, or in the journal, which no hash covers as a whole.
+fn damaged(image: &Image, random: &mut Random) -> Vec<u8> {
+    let areas = [0, 1].map(|area| image.journal_area(area));
+    let area = areas.iter().find(|area| !area.is_empty());
+    let at = match (random.below(3), area) {
         // Where frames are: at the start of an area.
-        0 if pages > 0 => area * page_size + random.below(400) as usize,
-        1 => random.below(2) as usize * page_size + random.below(500) as usize,
-        _ => random.below(bytes.len() as u64) as usize,
+        (0, Some(area)) => area.start + random.below(400) as usize,
+        (1, _) => random.below(2) as usize * image.page_len() + random.below(500) as usize,
+        _ => in_a_page(image, random),
     };
-    let mut bytes = bytes.to_vec();
-    if let Some(byte) = bytes.get_mut(at) {
-        *byte ^= 1 << random.below(8);
-    }
-    bytes
+    let mut image = image.clone();
+    let byte = image.bytes()[at] ^ 1 << random.below(8);
+    image.set(at, &[byte]);
+    image.into_bytes()
+}
+
+/// The file with another byte in a page or in the roots, and every hash made right: what then is wrong with it, if anything, only
+/// its structures say.
+fn forged(image: &Image, random: &mut Random) -> Vec<u8> {
+    let mut image = image.clone();
+    image.level_slots();
+    let at = match random.below(4) {
+        0 => 144 + random.below(128) as usize,
+        _ => in_a_page(&image, random),
+    };
+    let value = match random.below(3) {
+        0 => image.bytes()[at] ^ 1 << random.below(8),
+        1 => image.bytes()[at].wrapping_add(1),
+        _ => random.next() as u8,
+    };
+    image.set(at, &[value]);
+    image.level_slots();
+    image.seal();
+    image.into_bytes()
+}
+
+/// A byte in a page that is in no journal area, often near the page's start, where the fields are.
+fn in_a_page(image: &Image, random: &mut Random) -> usize {
+    let pages = image.pages() as u64 - 2;
+    let len = image.page_len();
+    let areas = [0, 1].map(|area| image.journal_area(area));
+    let page = |random: &mut Random| (2 + random.below(pages) as usize) * len;
+    let places = (0..100).map(|_| page(random));
+    let mut places: Vec<usize> = places.collect();
+    places.retain(|start| !areas.iter().any(|area| area.contains(start)));
+    let start = places.first().copied().unwrap_or(0);
+    let span = if random.below(2) == 0 { 64 } else { len as u64 };
+    start + random.below(span) as usize
 }
 
 /// The file with superblocks that say of the first frames of an area that they are in the pages. They are not, but what the file
 /// then means is the same to every reader.
-fn drained_further(bytes: &[u8], random: &mut Random) -> Vec<u8> {
-    let Some(mut image) = Image::new(bytes.to_vec()) else {
-        return bytes.to_vec();
-    };
+fn drained_further(image: &Image, random: &mut Random) -> Vec<u8> {
+    let mut image = image.clone();
     image.level_slots();
     let drained = image.u64(field::DRAINED);
     for area in [0, 1].map(|area| image.journal_area(area)) {
