@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::free_runs::FreeRuns;
 use crate::map::{Entry, MapShape};
+use crate::map_walk::MapPages;
 use crate::snapshot::{Base, Snapshot};
 use crate::store::PageStore;
 use crate::txn::PageTxn;

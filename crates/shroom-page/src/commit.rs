@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::allocation::PendingCut;
 use crate::free_runs::{self, FreeRuns};
 use crate::map::{Entry, MapShape, NodeBuilder};
+use crate::map_walk::MapPages;
 use crate::snapshot::{Base, Snapshot};
 use crate::storage::View;
 use crate::superblock::{FreePlace, RootEntries, Roots, Run, SEQUENCE_LIMIT, Superblock};

@@ -6,6 +6,7 @@
 //! Absent on purpose: does not look into the pages of the layers above.
 
 use crate::map::Entry;
+use crate::map_walk::MapPages;
 use crate::snapshot::{Base, Snapshot};
 use crate::{LogicalPage, PageError, PhysicalPage, Result};
 

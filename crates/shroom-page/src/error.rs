@@ -74,6 +74,14 @@ pub enum PageError {
         /// Bytes there.
         found: u64,
     },
+    /// The file has a journal, whose frames a reader of pages alone would miss.
+    #[error(
+        "the file has a journal of {journal_pages} pages: it must be opened for writing and closed before it can be read as an image"
+    )]
+    NotClosed {
+        /// Pages of the journal.
+        journal_pages: u64,
+    },
     /// A page's bytes do not have the hash that its referrer holds.
     #[error("page {logical} at {physical} (byte {offset}) does not match its hash")]
     HashMismatch {

@@ -4,7 +4,7 @@
 //!
 //! Absent on purpose: nothing reads or writes a file by this.
 
-use crate::{PageSize, frame, header, map, named, page_root, proof, superblock};
+use crate::{PageSize, frames, header, map, named, page_root, proof, superblock};
 
 /// Numbers by the names that the document has for them.
 pub type Values = Vec<(&'static str, u64)>;
@@ -130,7 +130,7 @@ pub fn structures() -> Vec<Structure> {
         map::structures(),
         page_root::structures(),
         named::structures(),
-        frame::structures(),
+        frames::structures(),
         crate::delta::structures(),
         proof::structures(),
     ]

@@ -1,6 +1,9 @@
 //! Sets of free pages as runs, and the free record that a checkpoint stores (format §4.1).
 
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 /// Free pages as maximal runs: first page -> length. Adjacent runs are always joined.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,43 +9,17 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::IntoBytes;
 
-use crate::frame::FrameHeader;
+use crate::frames::{FRAME_ALIGN, FRAME_HEADER_LEN, FrameHeader, JournalMark, frame_checksum};
 use crate::recovery::Recovery;
 use crate::store::PageStore;
 use crate::superblock::{Run, SEQUENCE_LIMIT};
 use crate::sync::MutexGuard;
 use crate::{PageError, PhysicalPage, Result};
 
-/// Bytes of a frame before its payload.
-pub const FRAME_HEADER_LEN: usize = 40;
-/// Frames start at multiples of this.
-pub(crate) const FRAME_ALIGN: usize = 8;
 /// Buffered frames are written out (not synced) when they reach this size.
 const BUFFER_BYTES_MAX: usize = 256 << 10;
-
-/// A place in the chain of frames: the last frame's sequence and checksum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct JournalMark {
-    /// Sequence of the frame; 0 before the first.
-    pub sequence: u64,
-    /// Checksum of the frame; 0 before the first.
-    pub chain: u64,
-}
-
-impl JournalMark {
-    /// The next number, which no frame will have: for a commit that changes the pages by more than frames say. Frames
-    /// after it continue this mark and no earlier one, so that none is ever replayed over the state before that commit.
-    #[must_use]
-    pub fn skip_one(self) -> Self {
-        Self {
-            sequence: self.sequence + 1,
-            chain: self.chain,
-        }
-    }
-}
 
 /// Sizes of the journal, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,11 +53,6 @@ pub(crate) struct Journal {
     buffer: Vec<u8>,
     pub(crate) mark: JournalMark,
     pub(crate) epoch: u32,
-}
-
-/// Checksum of a frame: everything after the checksum itself.
-pub(crate) fn frame_checksum(frame: &[u8]) -> u64 {
-    xxh3_64(&frame[8..])
 }
 
 impl Journal {

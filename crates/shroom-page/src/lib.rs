@@ -35,6 +35,25 @@
 
 extern crate alloc;
 
+// The codecs, and what reads pages: `core` and `alloc`.
+mod error;
+mod frames;
+mod free_runs;
+mod header;
+mod ids;
+mod map;
+mod map_walk;
+mod page_root;
+mod proof;
+mod read;
+mod slice;
+mod slots;
+mod superblock;
+mod sync;
+mod verified;
+mod verify;
+
+// The store.
 #[cfg(feature = "std")]
 mod activity;
 #[cfg(feature = "std")]
@@ -47,32 +66,21 @@ mod commit;
 mod delta;
 #[cfg(feature = "std")]
 mod diff;
-mod error;
 #[cfg(feature = "std")]
 #[doc(hidden)]
 pub mod format;
 #[cfg(feature = "std")]
-mod frame;
-#[cfg(feature = "std")]
-mod free_runs;
-mod header;
-#[cfg(feature = "std")]
 mod holes;
-mod ids;
 #[cfg(feature = "std")]
 mod image;
 #[cfg(feature = "std")]
 mod journal;
-mod map;
 #[cfg(feature = "std")]
 mod map_repair;
 #[cfg(feature = "std")]
 mod named;
 #[cfg(feature = "std")]
 mod named_txn;
-mod page_root;
-mod proof;
-mod read;
 #[cfg(feature = "std")]
 mod recovery;
 #[cfg(feature = "std")]
@@ -85,55 +93,39 @@ pub mod storage;
 mod store;
 #[cfg(feature = "std")]
 mod stream;
-mod superblock;
-#[cfg(feature = "std")]
-mod sync;
 #[cfg(feature = "std")]
 mod translations;
 #[cfg(feature = "std")]
 mod txn;
 #[cfg(feature = "std")]
 mod vacuum;
-#[cfg(feature = "std")]
-mod verified;
-#[cfg(feature = "std")]
-mod verify;
 
-#[cfg(feature = "std")]
-pub use activity::{HeldState, StoreActivity};
-#[cfg(feature = "std")]
-pub use arrange::{Arranged, Arranging};
-#[cfg(feature = "std")]
-pub use delta::{DeltaApplied, DeltaInfo, DeltaReader, PageDelta};
-#[cfg(feature = "std")]
-pub use diff::{PageDifference, PageDifferences, diff_pages};
 pub use error::{PageError, Result};
+pub use frames::{FRAME_HEADER_LEN, JournalMark};
 pub use header::{PAGE_HEADER_LEN, PageHeader, PageType};
 pub use ids::{LogicalPage, PAGE_SIZE_MAX, PAGE_SIZE_MIN, PageSize, PhysicalPage};
-#[cfg(feature = "std")]
-pub use image::{FileImage, HashImage, ImageSink, ImageWriter};
-#[cfg(feature = "std")]
-pub use journal::{FRAME_HEADER_LEN, JournalMark, JournalStats};
-#[cfg(feature = "std")]
-pub use map_repair::RepairedMapPage;
-#[cfg(feature = "std")]
-pub use named::SNAPSHOT_NAME_MAX;
-#[cfg(feature = "std")]
-pub use proof::ProofRecorder;
 pub use proof::{PartialRead, ProofFlaw, ProvenPages};
 pub use read::PageRead;
-#[cfg(feature = "std")]
-pub use recovery::RecoveredFrames;
-#[cfg(feature = "std")]
-pub use salvage::{DamagedStore, Surveyed};
-#[cfg(feature = "std")]
-pub use snapshot::Snapshot;
-#[cfg(feature = "std")]
-pub use store::{PageStore, PageStoreStats, ReadCheck, StoreOptions};
-#[cfg(feature = "std")]
-pub use stream::PageStream;
+pub use slice::SlicePages;
 pub use superblock::{FORMAT_VERSION, Roots};
-#[cfg(feature = "std")]
-pub use txn::PageTxn;
-#[cfg(feature = "std")]
+pub use verified::ReadCheck;
 pub use verify::{PageFinding, PageReport};
+
+#[cfg(feature = "std")]
+pub use {
+    activity::{HeldState, StoreActivity},
+    arrange::{Arranged, Arranging},
+    delta::{DeltaApplied, DeltaInfo, DeltaReader, PageDelta},
+    diff::{PageDifference, PageDifferences, diff_pages},
+    image::{FileImage, HashImage, ImageSink, ImageWriter},
+    journal::JournalStats,
+    map_repair::RepairedMapPage,
+    named::SNAPSHOT_NAME_MAX,
+    proof::ProofRecorder,
+    recovery::RecoveredFrames,
+    salvage::{DamagedStore, Surveyed},
+    snapshot::Snapshot,
+    store::{PageStore, PageStoreStats, StoreOptions},
+    stream::PageStream,
+    txn::PageTxn,
+};

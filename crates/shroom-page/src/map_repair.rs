@@ -19,11 +19,11 @@ use std::collections::BTreeMap;
 use self::candidates::Evidence;
 use self::facts::Facts;
 use crate::map::{self, Entries, Entry};
+use crate::map_walk::MapPages;
 use crate::recovery::FreeRecord;
 use crate::snapshot::Base;
-use crate::store::ReadCheck;
 use crate::superblock::Superblock;
-use crate::verified::VerifiedPages;
+use crate::verified::{ReadCheck, VerifiedPages};
 use crate::{LogicalPage, PhysicalPage};
 
 /// Pages that may be tried in a small file.

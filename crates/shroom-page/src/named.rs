@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::free_runs::{FreeRuns, put_varint, take_varint};
 use crate::map::Entry;
+use crate::map_walk::MapPages;
 use crate::snapshot::{Base, Snapshot};
 use crate::store::PageStore;
 use crate::superblock::{FreePlace, Run, SlotError, Superblock, superblock_len};

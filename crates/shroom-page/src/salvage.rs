@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use crate::map::{self, Entry};
 use crate::map_repair::{self, RepairedMapPage};
+use crate::map_walk::MapPages;
 use crate::recovery::{self, RecoveredFrames};
 use crate::snapshot::{Base, Snapshot};
 use crate::storage::Storage;
-use crate::store::ReadCheck;
-use crate::verified::VerifiedPages;
+use crate::verified::{ReadCheck, VerifiedPages};
 use crate::{LogicalPage, PageError, PhysicalPage, Result};
 
 /// A store whose file may be damaged anywhere, open for reading what is left.

@@ -1,21 +1,21 @@
-//! Reading: an immutable state of the pages, and the walk from a logical number to verified bytes.
+//! Reading: an immutable state of the pages. How a page is found and checked in it is in `map_walk`.
 //!
-//! * R1 No byte is handed out before its page's hash was seen to match, once since open.
-//! * R2 A base never changes, and no page it reaches is overwritten or cut off while it lives.
+//! * R3 A base never changes, and no page it reaches is overwritten or cut off while it lives.
 
 use std::sync::{Arc, OnceLock};
 
 use zerocopy::byteorder::little_endian::U32;
 
-use crate::map::{self, Entries, Entry, MapShape};
+use crate::map::{self, Entries, MapShape};
 use crate::map_repair::RebuiltNodes;
+use crate::map_walk::MapPages;
 use crate::named::NamedList;
 use crate::page_root;
 use crate::storage::View;
 use crate::superblock::{Roots, Superblock};
 use crate::translations::Translations;
 use crate::verified::VerifiedPages;
-use crate::{LogicalPage, PageError, PageRead, PageSize, PhysicalPage, Result};
+use crate::{LogicalPage, PageRead, PageSize, Result};
 
 /// An immutable state of the store: cheap to clone and hold, consistent for as long as it lives.
 #[derive(Clone, Debug)]
@@ -224,18 +224,6 @@ impl Base {
         }
     }
 
-    /// As [`Snapshot::page_root`].
-    pub(crate) fn page_root(&self) -> [u8; 32] {
-        *blake3::hash(&self.page_root_input()).as_bytes()
-    }
-
-    fn root(&self) -> Entries<'_> {
-        Entries {
-            physical: &self.root_physical,
-            hash: &self.root_hash,
-        }
-    }
-
     #[inline]
     pub(crate) fn page(&self, page: LogicalPage) -> Result<&[u8]> {
         if let Some(physical) = self.translations.get(page.0) {
@@ -247,287 +235,72 @@ impl Base {
         self.walk(page)
     }
 
-    /// Finds a page by the map, and checks it.
+    /// Finds a page by the map, and remembers where it lies.
     #[inline(never)]
     fn walk(&self, page: LogicalPage) -> Result<&[u8]> {
-        let (entries, index) = self.leaf(page.0)?;
-        let physical = entries
-            .physical
-            .get(index)
-            .map_or(0, |physical| physical.get());
-        if physical == 0 || page.is_none() {
-            return Err(self.unallocated(page.0));
-        }
-        let bytes = self.checked(physical, entries, index, page)?;
+        let (physical, bytes) = self.locate(page)?;
         if self.remember {
             self.translations.insert(page.0, physical);
         }
         Ok(bytes)
     }
+}
 
-    pub(crate) fn is_allocated(&self, page: LogicalPage) -> Result<bool> {
-        Ok(!page.is_none() && !self.entry(0, page.0)?.is_absent())
-    }
-
-    /// As [`PageRead::next_allocated`]. Goes past all that an absent map page stands for in one step.
-    fn next_allocated(&self, mut number: u32) -> Result<Option<LogicalPage>> {
-        'pages: while number < self.logical_pages {
-            if !self.entry(0, number)?.is_absent() {
-                return Ok(Some(LogicalPage(number)));
-            }
-            for level in (0..=self.shape.height).rev() {
-                let index = number / self.span(level);
-                if self.entry(level, index)?.is_absent() {
-                    let Some(next) = (index + 1).checked_mul(self.span(level)) else {
-                        return Ok(None);
-                    };
-                    number = next;
-                    continue 'pages;
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    pub(crate) fn run(&self, first: LogicalPage, pages: u32) -> Result<Option<&[u8]>> {
-        if first.is_none() || u64::from(first.0) + u64::from(pages) > u64::from(self.logical_pages)
-        {
-            return Err(self.unallocated(first.0));
-        }
-        let mut start = 0;
-        let mut done = 0;
-        while done < pages {
-            let (entries, index) = self.leaf(first.0 + done)?;
-            for index in index..entries.physical.len() {
-                if done == pages {
-                    break;
-                }
-                let physical = entries.physical[index].get();
-                if physical == 0 {
-                    return Err(self.unallocated(first.0 + done));
-                }
-                if done == 0 {
-                    start = physical;
-                } else if physical != start.wrapping_add(done) {
-                    return Ok(None);
-                }
-                self.checked(physical, entries, index, LogicalPage(first.0 + done))?;
-                done += 1;
-            }
-        }
-        let len = pages as usize * self.page_size.bytes();
-        Ok(self
-            .view
-            .slice(u64::from(start) << self.page_size.shift(), len))
-    }
-
-    /// The level-0 entries that hold logical page `number`, and its index in them.
+impl MapPages for Base {
     #[inline]
-    fn leaf(&self, number: u32) -> Result<(Entries<'_>, usize)> {
-        if number >= self.logical_pages {
-            return Err(self.unallocated(number));
-        }
-        let mut entries = self.root();
-        let mut level = self.shape.height;
-        let mut rest = number;
-        loop {
-            let span = self.shape.spans[usize::from(level)];
-            let index = (rest / span) as usize;
-            if level == 0 {
-                return Ok((entries, index));
-            }
-            rest %= span;
-            let physical = entries
-                .physical
-                .get(index)
-                .map_or(0, |physical| physical.get());
-            if physical == 0 {
-                return Err(self.unallocated(number));
-            }
-            level -= 1;
-            entries = self.node(physical, entries, index, level)?;
+    fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    #[inline]
+    fn logical_pages(&self) -> u32 {
+        self.logical_pages
+    }
+
+    #[inline]
+    fn physical_pages(&self) -> u32 {
+        self.physical_pages
+    }
+
+    #[inline]
+    fn shape(&self) -> &MapShape {
+        &self.shape
+    }
+
+    #[inline]
+    fn fanout(&self) -> usize {
+        self.fanout
+    }
+
+    fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    #[inline]
+    fn root(&self) -> Entries<'_> {
+        Entries {
+            physical: &self.root_physical,
+            hash: &self.root_hash,
         }
     }
 
     #[inline]
-    fn node(
-        &self,
-        physical: u32,
-        parent: Entries<'_>,
-        index: usize,
-        level: u8,
-    ) -> Result<Entries<'_>> {
-        let page = self.checked_node(physical, parent, index, level)?;
-        map::node_entries(page, self.fanout)
-            .ok_or_else(|| self.bad_node(physical, "too short".into()))
+    fn slice(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        self.view.slice(offset, len)
     }
 
     #[inline]
-    fn checked_node(
-        &self,
-        physical: u32,
-        referrer: Entries<'_>,
-        index: usize,
-        level: u8,
-    ) -> Result<&[u8]> {
-        let fresh = !self.verified.contains(physical);
-        let page = match self.checked(physical, referrer, index, LogicalPage::NONE) {
-            Ok(page) => page,
-            Err(error) => return self.rebuilt(referrer.hash.get(index)).ok_or(error),
-        };
-        if fresh {
-            map::check_node(page, level, self.fanout).map_err(|detail| {
-                self.verified.remove(physical); // to be refused at the next touch too
-                self.bad_node(physical, detail)
-            })?;
-        }
-        Ok(page)
+    fn verified(&self) -> &VerifiedPages {
+        &self.verified
     }
 
-    /// The page of the map with this hash that was rebuilt.
+    #[inline]
+    fn remembers(&self) -> bool {
+        self.remember
+    }
+
     #[cold]
-    pub(crate) fn rebuilt(&self, hash: Option<&[u8; 32]>) -> Option<&[u8]> {
+    fn rebuilt(&self, hash: Option<&[u8; 32]>) -> Option<&[u8]> {
         self.rebuilt.get(hash?).map(|page| &**page)
-    }
-
-    /// The bytes of a physical page, verified against the hash at `index` of its referrer.
-    #[inline]
-    fn checked(
-        &self,
-        physical: u32,
-        referrer: Entries<'_>,
-        index: usize,
-        logical: LogicalPage,
-    ) -> Result<&[u8]> {
-        let offset = u64::from(physical) << self.page_size.shift();
-        let bytes = self.view.slice(offset, self.page_size.bytes());
-        let Some(bytes) = bytes.filter(|_| physical < self.physical_pages && physical >= 2) else {
-            return Err(self.outside(physical));
-        };
-        if !self.verified.contains(physical) {
-            self.verify(physical, bytes, referrer.hash.get(index), logical)?;
-        }
-        Ok(bytes)
-    }
-
-    #[cold]
-    fn verify(
-        &self,
-        physical: u32,
-        bytes: &[u8],
-        hash: Option<&[u8; 32]>,
-        logical: LogicalPage,
-    ) -> Result<()> {
-        self.verified.count_check();
-        if hash != Some(blake3::hash(bytes).as_bytes()) {
-            let offset = u64::from(physical) << self.page_size.shift();
-            return Err(PageError::HashMismatch {
-                logical,
-                physical: PhysicalPage(physical),
-                offset,
-            });
-        }
-        if self.remember {
-            self.verified.insert(physical);
-        }
-        Ok(())
-    }
-
-    /// The bytes of physical page `entry.physical`, checked against its hash now, whatever was seen before.
-    pub(crate) fn verify_entry(&self, entry: &Entry, logical: LogicalPage) -> Result<&[u8]> {
-        let offset = u64::from(entry.physical) << self.page_size.shift();
-        let bytes = self.view.slice(offset, self.page_size.bytes());
-        let Some(bytes) = bytes.filter(|_| (2..self.physical_pages).contains(&entry.physical))
-        else {
-            return Err(self.outside(entry.physical));
-        };
-        self.verify(entry.physical, bytes, Some(&entry.hash), logical)?;
-        Ok(bytes)
-    }
-
-    /// Entry `index` of `level`: a logical page (0), or the node of level - 1 with that index. Absent when there is none.
-    pub(crate) fn entry(&self, level: u8, index: u32) -> Result<Entry> {
-        let Some(first) = u64::from(index).checked_mul(u64::from(self.span(level))) else {
-            return Ok(Entry::ABSENT);
-        };
-        if level > self.shape.height || first >= u64::from(self.logical_pages) {
-            return Ok(Entry::ABSENT);
-        }
-        let mut entries = self.root();
-        for at in (level..=self.shape.height).rev() {
-            let digit = first / u64::from(self.span(at));
-            let digit = if at == self.shape.height {
-                digit
-            } else {
-                digit % self.fanout as u64
-            } as usize;
-            let entry = entries.get(digit);
-            if at == level || entry.is_absent() {
-                return Ok(entry);
-            }
-            entries = self.node(entry.physical, entries, digit, at - 1)?;
-        }
-        Ok(Entry::ABSENT)
-    }
-
-    /// The verified entries of the node that `entry`, of `level + 1`, refers to.
-    pub(crate) fn node_of(&self, entry: &Entry, level: u8) -> Result<Entries<'_>> {
-        let page = self.node_page_of(entry, level)?;
-        map::node_entries(page, self.fanout)
-            .ok_or_else(|| self.bad_node(entry.physical, "too short".into()))
-    }
-
-    /// The verified page of the node that `entry`, of `level + 1`, refers to.
-    pub(crate) fn node_page_of(&self, entry: &Entry, level: u8) -> Result<&[u8]> {
-        let referrer = Entries {
-            physical: &[],
-            hash: std::slice::from_ref(&entry.hash),
-        };
-        // The page borrows from the view alone, not from the referrer.
-        self.checked_node(entry.physical, referrer, 0, level)
-    }
-
-    /// The bytes that the page root is the hash of.
-    pub(crate) fn page_root_input(&self) -> Vec<u8> {
-        let (height, pages) = (self.shape.height, self.logical_pages);
-        page_root::input(height, pages, &self.roots, self.root())
-    }
-
-    pub(crate) fn root_entry(&self, index: usize) -> Entry {
-        self.root().get(index)
-    }
-
-    fn span(&self, level: u8) -> u32 {
-        self.shape
-            .spans
-            .get(usize::from(level))
-            .copied()
-            .unwrap_or(u32::MAX)
-    }
-
-    #[cold]
-    fn unallocated(&self, number: u32) -> PageError {
-        PageError::Unallocated {
-            page: LogicalPage(number),
-            limit: self.logical_pages,
-        }
-    }
-
-    #[cold]
-    fn outside(&self, physical: u32) -> PageError {
-        PageError::Corrupt {
-            what: "page map entry",
-            physical: PhysicalPage(physical),
-            detail: format!("points outside the file's {} pages", self.physical_pages),
-        }
-    }
-
-    #[cold]
-    fn bad_node(&self, physical: u32, detail: String) -> PageError {
-        PageError::Corrupt {
-            what: "page map node",
-            physical: PhysicalPage(physical),
-            detail,
-        }
     }
 }

@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use crate::activity::Activity;
 use crate::allocation::{Allocation, FreePages, Returned};
-use crate::journal::{Journal, JournalMark};
+use crate::frames::JournalMark;
+use crate::journal::Journal;
 use crate::recovery::{self, RecoveredFrames};
+use crate::slots::Chosen;
 use crate::snapshot::{Base, Snapshot};
 use crate::storage::{MemoryStorage, Storage, View};
 use crate::superblock::{FreePlace, RootEntries, Roots, Run, Superblock};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, RwLock};
 use crate::txn::PageTxn;
-use crate::verified::VerifiedPages;
+use crate::verified::{ReadCheck, VerifiedPages};
 use crate::{PageError, PageSize, PhysicalPage, Result};
 
 /// Bytes of zeros written by one call when a journal area is prepared.
@@ -121,7 +123,7 @@ impl PageStore {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(storage: Arc<dyn Storage>, options: StoreOptions) -> Result<Self> {
-        let recovery::Chosen {
+        let Chosen {
             superblock,
             is_durable,
             ..
@@ -549,19 +551,6 @@ pub(crate) fn empty_superblock(page_size: PageSize) -> Superblock {
         chain: 0,
         roots: Roots::default(),
     }
-}
-
-/// When a page's hash is checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReadCheck {
-    /// At its first touch after open, and again after it was rewritten.
-    #[default]
-    FirstTouch,
-    /// At each read: for storage that is not trusted to keep its bytes.
-    EveryRead,
-    /// Never: for measurements. Damage may then be returned as data.
-    Off,
 }
 
 /// How to open a [`PageStore`].

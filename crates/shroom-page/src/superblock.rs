@@ -158,9 +158,12 @@ pub(crate) enum SlotError {
     Malformed(String),
 }
 
+/// Bytes of the longest superblock.
+pub(crate) const SUPERBLOCK_LEN_MAX: usize = 4096;
+
 /// Length of a superblock, in bytes.
 pub(crate) fn superblock_len(page_size: PageSize) -> usize {
-    page_size.bytes().min(4096)
+    page_size.bytes().min(SUPERBLOCK_LEN_MAX)
 }
 
 /// Bytes of a superblock after its fixed fields.

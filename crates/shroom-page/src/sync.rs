@@ -7,6 +7,8 @@
 //! while another thread may be let in.
 
 #[cfg(not(shuttle))]
+pub(crate) use core::sync::atomic::AtomicUsize;
+#[cfg(all(feature = "std", not(shuttle)))]
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard, RwLock,
     atomic::{AtomicBool, AtomicU64},
@@ -15,5 +17,5 @@ pub(crate) use std::sync::{
 #[cfg(shuttle)]
 pub(crate) use shuttle::sync::{
     Condvar, Mutex, MutexGuard, RwLock,
-    atomic::{AtomicBool, AtomicU64},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize},
 };

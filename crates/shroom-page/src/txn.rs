@@ -17,6 +17,7 @@ use crate::allocation::{FreePages, GROWTH_PART, PendingCut};
 use crate::arrange::Placement;
 use crate::free_runs::FreeRuns;
 use crate::map::Entry;
+use crate::map_walk::MapPages;
 use crate::named::{Held, Named, NamedList};
 use crate::snapshot::Base;
 use crate::storage::View;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::map::Entry;
+use crate::map_walk::MapPages;
 use crate::named::{Held, NamedList, visit_exclusive};
 use crate::snapshot::Base;
 use crate::store::PageStore;

@@ -1,10 +1,26 @@
 //! Which physical pages have been checked against their hash since the store was opened.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
-use crate::store::ReadCheck;
-use crate::sync::AtomicU64;
+use crate::sync::AtomicUsize;
+
+/// When a page's hash is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadCheck {
+    /// At its first touch after open, and again after it was rewritten.
+    #[default]
+    FirstTouch,
+    /// At each read: for storage that is not trusted to keep its bytes.
+    EveryRead,
+    /// Never: for measurements. Damage may then be returned as data.
+    Off,
+}
+
+/// Pages of one word.
+const WORD_BITS: usize = usize::BITS as usize;
 
 /// A bit a physical page: set once its bytes were seen to match the hash that its referrer holds.
 ///
@@ -12,20 +28,27 @@ use crate::sync::AtomicU64;
 /// afterwards (through a lock or an atomic swap), so relaxed ordering suffices: a lost bit costs one more check.
 #[derive(Debug)]
 pub(crate) struct VerifiedPages {
-    words: Box<[AtomicU64]>,
+    words: Box<[AtomicUsize]>,
     check: ReadCheck,
     /// How often a page was checked, for whoever asks. Not one of [`crate::sync`]: nothing depends on it.
-    checked: Arc<std::sync::atomic::AtomicU64>,
+    checked: Arc<core::sync::atomic::AtomicUsize>,
 }
 
 impl VerifiedPages {
     /// No page verified, room for at least `pages`.
     pub(crate) fn new(pages: u32, check: ReadCheck) -> Self {
-        let words = (pages as usize).div_ceil(64).next_power_of_two().max(8);
+        let words = (pages as usize)
+            .div_ceil(WORD_BITS)
+            .next_power_of_two()
+            .max(8);
         // With checks off, every page counts as verified from the start.
-        let word = if check == ReadCheck::Off { u64::MAX } else { 0 };
+        let word = if check == ReadCheck::Off {
+            usize::MAX
+        } else {
+            0
+        };
         Self {
-            words: (0..words).map(|_| AtomicU64::new(word)).collect(),
+            words: (0..words).map(|_| AtomicUsize::new(word)).collect(),
             check,
             checked: Arc::default(),
         }
@@ -44,12 +67,12 @@ impl VerifiedPages {
     }
 
     pub(crate) fn capacity(&self) -> u64 {
-        self.words.len() as u64 * 64
+        self.words.len() as u64 * WORD_BITS as u64
     }
 
     /// How often a page was checked against its hash.
     pub(crate) fn checked(&self) -> u64 {
-        self.checked.load(Ordering::Relaxed)
+        self.checked.load(Ordering::Relaxed) as u64
     }
 
     /// Counts a check, which took about a microsecond.
@@ -60,13 +83,13 @@ impl VerifiedPages {
     #[inline]
     pub(crate) fn contains(&self, page: u32) -> bool {
         self.words
-            .get(page as usize / 64)
-            .is_some_and(|word| word.load(Ordering::Relaxed) >> (page % 64) & 1 != 0)
+            .get(page as usize / WORD_BITS)
+            .is_some_and(|word| word.load(Ordering::Relaxed) >> (page % WORD_BITS as u32) & 1 != 0)
     }
 
     pub(crate) fn insert(&self, page: u32) {
-        if let Some(word) = self.words.get(page as usize / 64) {
-            word.fetch_or(1 << (page % 64), Ordering::Relaxed);
+        if let Some(word) = self.words.get(page as usize / WORD_BITS) {
+            word.fetch_or(1 << (page % WORD_BITS as u32), Ordering::Relaxed);
         }
     }
 
@@ -74,8 +97,8 @@ impl VerifiedPages {
         if self.check == ReadCheck::Off {
             return;
         }
-        if let Some(word) = self.words.get(page as usize / 64) {
-            word.fetch_and(!(1 << (page % 64)), Ordering::Relaxed);
+        if let Some(word) = self.words.get(page as usize / WORD_BITS) {
+            word.fetch_and(!(1 << (page % WORD_BITS as u32)), Ordering::Relaxed);
         }
     }
 }

@@ -5,7 +5,11 @@
 //!
 //! Absent on purpose: does not look at storage pages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use shroom_page::{LogicalPage, PageRead};
 

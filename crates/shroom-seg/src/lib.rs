@@ -48,13 +48,23 @@
 
 extern crate alloc;
 
+// The codecs, and what reads: `core` and `alloc`.
 mod addr;
 mod blob;
-#[cfg(feature = "std")]
-mod blob_txn;
 mod chain;
 mod cursor;
 mod error;
+mod index_page;
+mod index_walk;
+mod layout;
+mod page;
+mod places;
+mod root;
+mod verify;
+
+// What writes, and salvage.
+#[cfg(feature = "std")]
+mod blob_txn;
 #[cfg(feature = "std")]
 #[doc(hidden)]
 pub mod format;
@@ -63,42 +73,27 @@ mod free_index;
 #[cfg(feature = "std")]
 mod image;
 #[cfg(feature = "std")]
-mod index_page;
-#[cfg(feature = "std")]
-mod index_walk;
-mod layout;
-#[cfg(feature = "std")]
 mod moving;
-mod page;
-#[cfg(feature = "std")]
-mod places;
-#[cfg(feature = "std")]
-mod root;
 #[cfg(feature = "std")]
 mod run_writer;
 #[cfg(feature = "std")]
 mod salvage;
 #[cfg(feature = "std")]
 mod txn;
-#[cfg(feature = "std")]
-mod verify;
 
 pub use addr::SegmentAddr;
 pub use blob::{blob_pages, blob_read, blob_slice, blob_to_vec};
 pub use chain::{segment, segment_data, segment_data_of, segment_span};
 pub use cursor::{BlobChunks, BlobCursor};
 pub use error::{Fault, Result, SegError};
-#[cfg(feature = "std")]
-pub use image::{ImagePages, SegmentImage, WINDOW_PAGES};
-#[cfg(feature = "std")]
-pub use moving::TakenBlob;
-#[cfg(feature = "std")]
 pub use places::{BlobPlaces, blob_places};
-#[cfg(feature = "std")]
 pub use root::free_bytes;
-#[cfg(feature = "std")]
-pub use salvage::{LiveSegment, blob_extents, index_pages, live_segments};
-#[cfg(feature = "std")]
-pub use txn::SegmentTxn;
-#[cfg(feature = "std")]
 pub use verify::{Finding, References, SegReport, SegStats, stats, verify};
+
+#[cfg(feature = "std")]
+pub use {
+    image::{ImagePages, SegmentImage, WINDOW_PAGES},
+    moving::TakenBlob,
+    salvage::{LiveSegment, blob_extents, index_pages, live_segments},
+    txn::SegmentTxn,
+};

@@ -1,5 +1,7 @@
 //! Where a blob lies: for those who ask whether a page, or a segment, belongs to it.
 
+use alloc::vec::Vec;
+
 use shroom_page::{LogicalPage, PageRead};
 
 use crate::blob::Blob;

@@ -2,8 +2,6 @@
 //!
 //! Absent on purpose: reads no page; `core` only.
 
-extern crate alloc;
-
 use alloc::format;
 use core::mem::{offset_of, size_of};
 

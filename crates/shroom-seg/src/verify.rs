@@ -8,6 +8,11 @@
 //!
 //! Absent on purpose: repairs nothing. Damage is collected, not returned as an error; the system's errors are returned.
 
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
 use shroom_page::{LogicalPage, PageRead};
 
 use crate::blob::Blob;
@@ -30,8 +35,8 @@ pub struct Finding {
     pub text: String,
 }
 
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.offset {
             Some(offset) => write!(f, "{}+{offset}: {}", self.page, self.text),
             None => write!(f, "{}: {}", self.page, self.text),

@@ -51,11 +51,25 @@
 
 extern crate alloc;
 
+// The codecs, and what reads: `core` and `alloc`.
+mod column;
+mod error;
+mod id;
+mod info;
+mod lookup;
+mod node;
+mod pack;
+mod proof;
+mod range;
+mod root;
+mod stats;
+mod verify;
+
+// What writes, what remembers, and salvage.
 #[cfg(feature = "std")]
 mod bulk;
 #[cfg(feature = "std")]
 mod canonical;
-mod column;
 #[cfg(feature = "std")]
 pub mod compaction;
 #[cfg(feature = "std")]
@@ -64,63 +78,41 @@ mod diff;
 mod edge;
 #[cfg(feature = "std")]
 mod edit;
-mod error;
 #[cfg(feature = "std")]
 #[doc(hidden)]
 pub mod format;
-mod id;
-#[cfg(feature = "std")]
-mod info;
-#[cfg(feature = "std")]
-mod lookup;
 #[cfg(feature = "std")]
 mod lookup_cache;
+#[cfg(feature = "std")]
+mod lookup_cached;
 #[cfg(feature = "std")]
 mod lookup_many;
 #[cfg(feature = "std")]
 mod merge;
-mod node;
-mod pack;
-mod proof;
-#[cfg(feature = "std")]
-mod range;
-mod root;
 #[cfg(feature = "std")]
 mod salvage;
-#[cfg(feature = "std")]
-mod stats;
-#[cfg(feature = "std")]
-mod verify;
 
-#[cfg(feature = "std")]
-pub use bulk::bulk_append;
-#[cfg(feature = "std")]
-pub use canonical::CanonicalImage;
-#[cfg(feature = "std")]
-pub use diff::{Changes, Compared, changes};
-#[cfg(feature = "std")]
-pub use edit::{Bytes, Edit};
 pub use error::{Result, TokenError};
 pub use id::TokenId;
-#[cfg(feature = "std")]
 pub use info::{TokenInfo, info};
-#[cfg(feature = "std")]
-pub use lookup::{get, get_cached};
-#[cfg(feature = "std")]
-pub use lookup_cache::LookupCache;
-#[cfg(feature = "std")]
-pub use lookup_many::get_many_cached;
-#[cfg(feature = "std")]
-pub use merge::merge;
+pub use lookup::get;
 pub use node::NodeFlaw;
 pub use pack::{Pack, PackFlaw, Stored, inline_len_max};
 pub use proof::{Proof, ProofError};
-#[cfg(feature = "std")]
 pub use range::{Range, range};
 pub use root::TokenRoot;
-#[cfg(feature = "std")]
-pub use salvage::{Span, Survivors, survivors};
-#[cfg(feature = "std")]
 pub use stats::directory_pages;
-#[cfg(feature = "std")]
 pub use verify::{TokenReport, verify};
+
+#[cfg(feature = "std")]
+pub use {
+    bulk::bulk_append,
+    canonical::CanonicalImage,
+    diff::{Changes, Compared, changes},
+    edit::{Bytes, Edit},
+    lookup_cache::LookupCache,
+    lookup_cached::get_cached,
+    lookup_many::get_many_cached,
+    merge::merge,
+    salvage::{Span, Survivors, survivors},
+};

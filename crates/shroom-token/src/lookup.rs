@@ -3,16 +3,13 @@
 //! * L1 A descent reads at most `height` pages, of strictly falling levels, and allocates nothing.
 //! * L2 What an entry names must start with the entry's id; anything else is corruption, not "absent".
 //!
-//! Absent on purpose: what lookups may remember is in `lookup_cache`; the page layer's mapping is the cache of pages.
+//! Absent on purpose: lookups that remember are in `lookup_cached`; the page layer's mapping is the cache of pages.
 
-use shroom_page::storage::prefetch;
 use shroom_page::{LogicalPage, PageRead};
 use shroom_seg::{SegmentAddr, segment_data, segment_data_of};
 
 use crate::error::check_key;
-use crate::lookup_cache::{Below, CachedNode, LookupCache, PackCell};
 use crate::node::Node;
-use crate::pack::{Missing, PackHead};
 use crate::{Pack, PackFlaw, Result, Stored, TokenError, TokenId, TokenRoot};
 
 /// The token `id`, if there is one. Its bytes are borrowed from the pages: nothing is copied.
@@ -32,151 +29,12 @@ pub fn get<'p, R: PageRead>(
     }
 }
 
-/// Like [`get`], with what earlier lookups under the same root learned: faster.
-///
-/// # Errors
-/// As [`get`].
-#[inline]
-pub fn get_cached<'p, R: PageRead>(
-    pages: &'p R,
-    root: &TokenRoot,
-    cache: &LookupCache,
-    id: TokenId,
-) -> Result<Option<Stored<'p>>> {
-    match descend(pages, root, cache, id)? {
-        Descent::Located(pack) => {
-            pack.prefetch_ids();
-            pack.get(pages, root, id)
-        }
-        Descent::Settled(found) => Ok(found),
-    }
-}
-
-/// How far what earlier lookups learned leads.
-pub(crate) enum Descent<'p> {
-    /// To the pack that would hold the token.
-    Located(LocatedPack<'p>),
-    /// To the end.
-    Settled(Option<Stored<'p>>),
-}
-
-/// A pack whose place and header are known; nothing of it was read for this lookup.
-pub(crate) struct LocatedPack<'p> {
-    head: PackHead,
-    pub(crate) data: &'p [u8],
-    /// Its first id.
-    base: u64,
-    /// First id after it, if any.
-    next: Option<u64>,
-}
-
-impl<'p> LocatedPack<'p> {
-    #[inline(always)]
-    pub(crate) fn get<R: PageRead>(
-        &self,
-        pages: &'p R,
-        root: &TokenRoot,
-        id: TokenId,
-    ) -> Result<Option<Stored<'p>>> {
-        match self.head.token(self.data, self.base, self.next, id.0) {
-            Ok(stored) => Ok(Some(stored)),
-            Err(Missing::Absent) => Ok(None),
-            // To say where it is.
-            Err(Missing::Unsound) => get(pages, root, id),
-        }
-    }
-
-    /// Asks for the columns where they are short enough to be searched by halves: each half would else wait for its own line.
-    #[inline(always)]
-    fn prefetch_ids(&self) {
-        if self.head.is_short() {
-            prefetch(self.columns());
-        }
-    }
-
-    /// The bytes that are read to find a token: its columns.
-    #[inline]
-    pub(crate) fn columns(&self) -> &'p [u8] {
-        let columns = self.data.get(..self.head.columns_end());
-        columns.unwrap_or(self.data)
-    }
-}
-
-/// Goes down what earlier lookups learned.
-#[inline(always)]
-pub(crate) fn descend<'p, R: PageRead>(
-    pages: &'p R,
-    root: &TokenRoot,
-    cache: &LookupCache,
-    id: TokenId,
-) -> Result<Descent<'p>> {
-    let Some(mut node) = cache.top(pages, root)? else {
-        return get(pages, root, id).map(Descent::Settled);
-    };
-    loop {
-        let Some(index) = node.find(id.0) else {
-            return Ok(Descent::Settled(None));
-        };
-        match &node.below {
-            Below::Nodes { level, cells } => {
-                let Some(cell) = cells.get(index) else {
-                    return Ok(Descent::Settled(None));
-                };
-                match cache.child(pages, node, *level, cell, index)? {
-                    Some(child) => node = child,
-                    None => {
-                        let place = node.place(cell.addr(), index);
-                        return get_from(pages, place, Some(*level), id).map(Descent::Settled);
-                    }
-                }
-            }
-            Below::Packs(cells) => {
-                let (Some(base), Some(cell)) = (node.id(index), cells.get(index)) else {
-                    return Ok(Descent::Settled(None));
-                };
-                let Some((head, data)) = cell.located(pages) else {
-                    return get_first(pages, root, node, cell, index, id).map(Descent::Settled);
-                };
-                let next = node.next(index);
-                return Ok(Descent::Located(LocatedPack {
-                    head,
-                    data,
-                    base,
-                    next,
-                }));
-            }
-        }
-    }
-}
-
-/// The first lookup in the pack that entry `index` of `node` names: the following ones know where it lies.
-///
-/// Apart from [`get_cached`], so that there no pack is put together in memory.
-#[inline(never)]
-fn get_first<'p, R: PageRead>(
-    pages: &'p R,
-    root: &TokenRoot,
-    node: &CachedNode,
-    cell: &PackCell,
-    index: usize,
-    id: TokenId,
-) -> Result<Option<Stored<'p>>> {
-    let Some(addr) = cell.addr() else {
-        return get(pages, root, id);
-    };
-    let place = node.place(addr, index);
-    let (pack, data) = place.open(pages)?;
-    cell.locate(pages, &pack, data);
-    pack.get(id, place.next.map(TokenId))
-        .map_err(pack_error(addr))
-}
-
 /// The token `id` under a place: a directory page of `level`, or a pack when there is no level.
 ///
 /// What a lookup needs of each page stays in registers: results that could hold an error are built in memory, and copying
 /// them from there right after they were written stalls the processor. So an error is found out in a second, cold pass.
 #[inline]
-fn get_from<'p, R: PageRead>(
+pub(crate) fn get_from<'p, R: PageRead>(
     pages: &'p R,
     mut place: Place,
     mut level: Option<u8>,

@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use shroom_page::PageRead;
 use shroom_page::storage::prefetch;
 
-use crate::lookup::{Descent, descend};
 use crate::lookup_cache::LookupCache;
+use crate::lookup_cached::{Descent, descend};
 use crate::{Result, Stored, TokenId, TokenRoot};
 
 /// Lookups side by side. A processor has some 10 to 16 loads under way at a time; more would push each other out.

@@ -6,9 +6,10 @@
 //!
 //! Absent on purpose: no prefetch, and no copy of values.
 
-use std::fmt;
-use std::iter::FusedIterator;
-use std::ops::{Bound, RangeBounds};
+use alloc::vec::Vec;
+use core::fmt;
+use core::iter::FusedIterator;
+use core::ops::{Bound, RangeBounds};
 
 use shroom_page::PageRead;
 use shroom_seg::SegmentAddr;

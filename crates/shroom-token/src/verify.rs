@@ -7,7 +7,8 @@
 //! Absent on purpose: repairs nothing; what storage pages hold besides is for `shroom_seg::verify` to check,
 //! with the references collected here.
 
-use std::collections::HashSet;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use shroom_page::PageRead;
 use shroom_seg::{References, SegmentAddr};
@@ -59,7 +60,7 @@ pub fn verify<R: PageRead>(
         pages,
         references,
         report,
-        seen: HashSet::new(),
+        seen: BTreeSet::new(),
         full: false,
     };
     match root.level() {
@@ -87,7 +88,7 @@ struct Walk<'w, R> {
     pages: &'w R,
     references: &'w mut References,
     report: TokenReport,
-    seen: HashSet<SegmentAddr>,
+    seen: BTreeSet<SegmentAddr>,
     /// As many places were seen as there can be.
     full: bool,
 }

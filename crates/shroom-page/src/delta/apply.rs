@@ -9,6 +9,7 @@ use super::header::{DeltaReader, Header};
 use super::walk::{Receiver, Spot, walk};
 use crate::free_runs::FreeRuns;
 use crate::map::Entry;
+use crate::map_walk::MapPages;
 use crate::named::{self, Named, NamedList, visit_exclusive};
 use crate::snapshot::{Base, Snapshot};
 use crate::store::PageStore;

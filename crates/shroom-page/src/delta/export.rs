@@ -7,6 +7,7 @@ use super::FRAME_HEADER_LEN;
 use super::header::{DeltaInfo, Header, empty_root};
 use crate::free_runs::FreeRuns;
 use crate::map::Entry;
+use crate::map_walk::MapPages;
 use crate::named::{encode_frozen, reached_twice, visit_exclusive};
 use crate::snapshot::{Base, Snapshot};
 use crate::store::PageStore;

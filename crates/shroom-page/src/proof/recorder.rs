@@ -9,6 +9,7 @@ use zerocopy::IntoBytes;
 
 use super::chunks::{self, chunks_of};
 use super::{MAGIC, PartialRead, ProofFlaw, ProofHead, RecordHead, VERSION, path};
+use crate::map_walk::MapPages;
 use crate::{LogicalPage, PageError, PageRead, PageSize, Result, Snapshot};
 
 /// Reads a snapshot's pages, and proves what it read.

@@ -3,6 +3,7 @@
 //! Absent on purpose: where pages lie in the file; `places` knows.
 
 use super::PageTxn;
+use crate::map_walk::MapPages;
 use crate::{LogicalPage, PageError, PageRead, Result};
 
 /// Copies of pages that a named snapshot has under another number, kept in memory before they are written out, in bytes: more than
