@@ -18,6 +18,7 @@ mod layers;
 mod miri;
 mod models;
 mod mutations;
+mod nostd;
 mod platforms;
 mod spec;
 mod strace_put;
@@ -60,6 +61,7 @@ enum Task {
     Crashes(crashes::Arguments),
     Models(models::Arguments),
     Mutations(mutations::Arguments),
+    Nostd(nostd::Arguments),
     Torture(torture::Arguments),
     Kill(kill::Arguments),
     Stress(stress::Arguments),
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Task::Crashes(arguments) => crashes::run(&arguments),
         Task::Models(arguments) => models::run(&arguments),
         Task::Mutations(arguments) => mutations::run(&arguments),
+        Task::Nostd(arguments) => nostd::run(&arguments),
         Task::Torture(arguments) => torture::run(&arguments),
         Task::Kill(arguments) => kill::run(&arguments),
         Task::Stress(arguments) => stress::run(&arguments),

@@ -44,7 +44,7 @@ impl fmt::Display for PageFinding {
     }
 }
 
-/// What [`PageStore::verify`] found.
+/// What a check of a store, or of the pages in a slice, found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PageReport {

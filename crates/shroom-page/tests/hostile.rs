@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use random::Random;
 use shroom_page::storage::MemoryStorage;
-use shroom_page::{JournalMark, LogicalPage, PageRead, PageSize, PageStore, Roots};
+use shroom_page::{
+    JournalMark, LogicalPage, PageRead, PageSize, PageStore, ReadCheck, Roots, SlicePages,
+};
 
 const CASES: u64 = 6_000;
 const HEADER_LEN: usize = 272;
@@ -158,19 +160,13 @@ fn sample(page_size: PageSize, pages: u32) -> Image {
 /// Everything that a user may do with a file; errors end the part they come from.
 fn exercise(image: &Image) {
     let began = Instant::now();
+    read_slice(image);
     let storage = MemoryStorage::from_bytes(image.bytes.clone());
     let Ok(store) = PageStore::open(Arc::new(storage)) else {
         return;
     };
     let snapshot = store.snapshot();
-    let pages = snapshot.logical_pages().min(2_000);
-    for number in 0..pages {
-        let page = LogicalPage(number);
-        let _ = (snapshot.page(page), snapshot.is_allocated(page));
-        let _ = (snapshot.run(page, 3), snapshot.run(page, u32::MAX));
-    }
-    let _ = snapshot.page(LogicalPage(u32::MAX));
-    let _ = snapshot.page(LogicalPage(snapshot.logical_pages() - 1));
+    let pages = read_pages(&snapshot);
     let _ = snapshot.page_root();
     assert!(
         store
@@ -190,6 +186,34 @@ fn exercise(image: &Image) {
     }
     let _ = store.release_journal();
     assert!(began.elapsed() < Duration::from_secs(10), "hangs");
+}
+
+/// Reads pages in every way, and says how many were tried.
+fn read_pages(pages: &impl PageRead) -> u32 {
+    let tried = pages.logical_pages().min(2_000);
+    for number in 0..tried {
+        let page = LogicalPage(number);
+        let _ = (pages.page(page), pages.is_allocated(page));
+        let _ = (pages.run(page, 3), pages.run(page, u32::MAX));
+    }
+    let _ = pages.page(LogicalPage(u32::MAX));
+    let _ = pages.page(LogicalPage(pages.logical_pages() - 1));
+    tried
+}
+
+/// The same file without its journal, as a slice.
+fn read_slice(image: &Image) {
+    let mut closed = image.clone();
+    closed.bytes[112..128].fill(0);
+    closed.seal();
+    for check in [ReadCheck::FirstTouch, ReadCheck::EveryRead, ReadCheck::Off] {
+        let Ok(pages) = SlicePages::with_check(&closed.bytes, check) else {
+            return;
+        };
+        read_pages(&pages);
+        let _ = pages.page_root();
+        assert!(pages.verify().findings.len() <= 1_000);
+    }
 }
 
 fn change(store: &PageStore, round: u32, pages: u32) -> shroom_page::Result<()> {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use shroom_page::storage::{FileStorage, MemoryStorage, OpenMode, Storage};
-use shroom_page::{LogicalPage, PageRead, PageSize, PageStore, Roots, Snapshot};
+use shroom_page::{
+    LogicalPage, PageError, PageRead, PageSize, PageStore, ReadCheck, Roots, SlicePages, Snapshot,
+};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -207,14 +209,48 @@ impl World {
 
 fn run_on(storage: Arc<dyn Storage>, page_size: PageSize, ops: &[Op]) {
     let store = Arc::new(PageStore::create(Arc::clone(&storage), page_size).unwrap());
-    World {
-        storage,
+    let mut world = World {
+        storage: Arc::clone(&storage),
         store,
         committed: Model::new(),
         stamp: 0,
         snapshots: Vec::new(),
+    };
+    world.run(ops);
+    check_slice(&*storage, &world.store, &world.committed);
+}
+
+/// The file's bytes alone are read as the store is, once there is no journal in them.
+fn check_slice(storage: &dyn Storage, store: &PageStore, model: &Model) {
+    let file = || {
+        let mut bytes = vec![0; storage.len().unwrap() as usize];
+        storage.read_at(0, &mut bytes).unwrap();
+        bytes
+    };
+    let journal: u64 = store.journal_pages().into_iter().map(u64::from).sum();
+    if journal > 0 {
+        let refused = SlicePages::new(&file()).unwrap_err();
+        assert!(
+            matches!(refused, PageError::NotClosed { journal_pages } if journal_pages == journal),
+            "{refused}"
+        );
+        store.release_journal().unwrap();
     }
-    .run(ops);
+    let bytes = file();
+    for when in [ReadCheck::FirstTouch, ReadCheck::EveryRead] {
+        let pages = SlicePages::with_check(&bytes, when).unwrap();
+        let snapshot = store.snapshot();
+        check(&pages, model);
+        assert_eq!(pages.roots(), snapshot.roots());
+        assert_eq!(pages.page_root(), snapshot.page_root());
+        assert_eq!(pages.sequence(), snapshot.sequence());
+        let (found, expected) = (pages.verify(), store.verify().unwrap());
+        assert!(found.is_sound(), "{:?}", found.findings);
+        assert_eq!(
+            (found.logical_pages, found.map_pages),
+            (expected.logical_pages, expected.map_pages)
+        );
+    }
 }
 
 fn run(page_size: PageSize, ops: &[Op]) -> Vec<u8> {
@@ -265,6 +301,7 @@ fn map_grows_and_shrinks() {
         }
         txn.commit(Roots::default()).unwrap();
         check(&store.snapshot(), &model);
+        check_slice(&*storage, &store, &model);
     }
     assert!(store.verify().unwrap().is_sound());
     while let Some((&last, _)) = model.last_key_value() {
