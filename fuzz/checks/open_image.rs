@@ -7,6 +7,7 @@
 //! * F4 What is wrong with a file is said to be wrong with the file: neither misuse nor an I/O error.
 //! * F5 A sound file has a canonical image, which is sound, holds as many tokens, and has itself as its image.
 //! * F6 What named snapshots hold can be read, compared and restored, or is said to be damaged.
+//! * F7 All this holds where the bytes are read as they are, as an image; and a closed file that is sound holds the same there.
 //!
 //! Every page is kept by a hash, which random changes would break before anything else is reached. So an input is tried
 //! in three ways: as it is; with everything sealed again (`forge`), so that F1 to F4 hold for whatever the file says; and
@@ -17,9 +18,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use shroom::layers::page::PageError;
 use shroom::storage::MemoryStorage;
 use shroom::{Db, ErrorKind, FileHash, Options, ReadCheck};
-use shroom_sim::forge::Image;
+use shroom_sim::{Model, forge::Image, read_image};
 
 /// Longest value written back, in bytes.
 const VALUE_LEN: usize = 3000;
@@ -50,12 +52,17 @@ fn exercise(image: &[u8], check: ReadCheck) {
         opened.map_err(blames_the_file).ok()
     };
 
+    let held = read_bytes(image, check);
     if let Some(db) = open(&options.clone().read_only(true)) {
         let sound = checked && is_sound(&db);
         let read = read_all(&db, sound).map_err(blames_the_file);
         if sound {
             let tokens = read.expect("a sound file can be read");
             assert_eq!(db.len().expect("a sound file has a length"), tokens);
+            if let Some(held) = held {
+                let held = held.expect("what is sound as a database is sound as an image");
+                assert_eq!(held.tokens.len() as u64, tokens);
+            }
         }
         let root = db.content_root().map_err(blames_the_file);
         assert!(!sound || root.is_ok(), "{root:?}");
@@ -79,6 +86,28 @@ fn exercise(image: &[u8], check: ReadCheck) {
         let closed = db.close();
         assert!(!sound || closed.is_ok(), "{closed:?}");
     }
+}
+
+/// F7: what the bytes hold as an image, if they are sound; `None` when they are not those of a closed file.
+fn read_bytes(bytes: &[u8], check: ReadCheck) -> Option<Result<Model, ()>> {
+    let image = match shroom::image::Image::with_check(bytes, check) {
+        Ok(image) => image,
+        Err(shroom::Error::Page(PageError::NotClosed { .. })) => return None,
+        Err(error) => {
+            blames_the_file(error);
+            return Some(Err(()));
+        }
+    };
+    let report = image.verify().map_err(blames_the_file);
+    let read = read_image(&image).map_err(blames_the_file);
+    let root = image.content_root().map_err(blames_the_file);
+    if check == ReadCheck::Off || !report.is_ok_and(|report| report.is_sound()) {
+        return Some(Err(()));
+    }
+    let model = read.expect("a sound image can be read");
+    assert_eq!(image.len(), model.tokens.len() as u64);
+    assert!(root.is_ok(), "{root:?}");
+    Some(Ok(model))
 }
 
 /// F5.

@@ -10,7 +10,7 @@ use crate::Result;
 use crate::workspace::{self, cargo};
 
 /// The crates that have something to build without their feature `std`.
-const CRATES: [&str; 3] = ["shroom-page", "shroom-seg", "shroom-token"];
+const CRATES: [&str; 4] = ["shroom-page", "shroom-seg", "shroom-token", "shroom"];
 
 /// Targets without an operating system, the first that is installed is taken.
 const BARE_METAL: [&str; 6] = [

@@ -32,6 +32,7 @@ struct RawRoot {
 const _: () = assert!(size_of::<RawRoot>() == ROOT_LEN);
 const _: () = assert!(offset_of!(RawRoot, free_bytes) == 16 && offset_of!(RawRoot, classes) == 24);
 
+#[cfg(feature = "std")]
 pub(crate) fn structure() -> shroom_page::format::Structure {
     let fields = shroom_page::format_fields!(RawRoot {
         "height" => height,

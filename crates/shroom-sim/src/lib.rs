@@ -25,5 +25,5 @@ pub use model::{
     is_blank, perform, run, snapshot_name,
 };
 pub use random::Random;
-pub use reading::check_reader;
+pub use reading::{check_reader, read_image};
 pub use workload::Workload;

@@ -1,10 +1,52 @@
-//! A reader against the bytes it must give.
+//! Readers against the bytes they must give, and images read in every way.
 
 use std::io::{BufRead, Read, Seek, SeekFrom};
 
-use shroom::Reader;
+use shroom::image::{Image, Value};
+use shroom::{Reader, Result};
 
-use crate::Random;
+use crate::{Model, Random};
+
+/// What an image holds, read in every way.
+///
+/// # Errors
+/// Corruption of what is read.
+///
+/// # Panics
+/// When two ways do not give the same.
+pub fn read_image(image: &Image<'_>) -> Result<Model> {
+    let mut model = Model {
+        tag: image.tag(),
+        ..Model::default()
+    };
+    for token in image.range(..) {
+        let (id, value) = token?;
+        let bytes = value_bytes(&value)?;
+        let found = image.get(id)?.expect("an id that was listed is found");
+        assert!(value_bytes(&found)? == bytes, "token {id}");
+        assert!(model.tokens.insert(id, bytes).is_none(), "{id} comes twice");
+    }
+    let backward = image.range(..).rev().map(|token| Ok(token?.0));
+    let backward = backward.collect::<Result<Vec<u64>>>()?;
+    assert!(backward.iter().rev().eq(model.tokens.keys()));
+    Ok(model)
+}
+
+/// A value's bytes, got in every way.
+fn value_bytes(value: &Value<'_>) -> Result<Vec<u8>> {
+    let bytes = value.to_vec()?;
+    assert_eq!(value.len(), bytes.len() as u64);
+    if let Some(slice) = value.as_slice()? {
+        assert!(slice == bytes);
+    }
+    let chunks = value.chunks()?.collect::<Result<Vec<&[u8]>>>()?;
+    assert!(chunks.iter().all(|chunk| !chunk.is_empty()) && chunks.concat() == bytes);
+    let (from, to) = (bytes.len() / 3, bytes.len() - bytes.len() / 4);
+    let mut part = vec![0; to - from];
+    value.read_at(from as u64, &mut part)?;
+    assert!(part == bytes[from..to]);
+    Ok(bytes)
+}
 
 /// Fails unless a reader, which stands at the start, gives exactly these bytes: in pieces, in reads of any length, and after
 /// seeks to and fro.

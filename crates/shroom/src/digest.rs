@@ -1,6 +1,6 @@
 //! The hashes that stand for a whole database, as types of their own: one cannot be compared with another.
 
-use std::fmt;
+use core::fmt;
 
 macro_rules! digest {
     ($(#[$doc:meta])* $name:ident) => {

@@ -1,14 +1,16 @@
 //! What can go wrong, by kind: I/O, corruption, misuse, full, locked, poisoned.
 
+use alloc::string::String;
+use alloc::sync::Arc;
+#[cfg(feature = "std")]
 use std::io;
-use std::sync::Arc;
 
 use shroom_page::PageError;
 use shroom_seg::SegError;
 use shroom_token::TokenError;
 
 /// Result of a database operation.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 /// An error of the database. [`kind`](Self::kind) sorts it.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +162,7 @@ impl Error {
 }
 
 /// For streams, whose errors are those of [`std::io`]: the error is inside.
+#[cfg(feature = "std")]
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
@@ -201,9 +204,13 @@ fn corruption_or_misuse(corruption: bool) -> ErrorKind {
 
 fn page_kind(error: &PageError) -> ErrorKind {
     match error {
+        #[cfg(feature = "std")]
         PageError::Io { .. } | PageError::Open { .. } => ErrorKind::Io,
-        PageError::Full { .. } | PageError::TooManyPages { .. } => ErrorKind::Full,
+        #[cfg(feature = "std")]
+        PageError::Full { .. } => ErrorKind::Full,
+        #[cfg(feature = "std")]
         PageError::Locked { .. } => ErrorKind::Locked,
+        PageError::TooManyPages { .. } => ErrorKind::Full,
         PageError::NotADatabase { .. } | PageError::Version { .. } => ErrorKind::NotADatabase,
         PageError::Poisoned => ErrorKind::Poisoned,
         error if error.is_corruption() => ErrorKind::Corruption,

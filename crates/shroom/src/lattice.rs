@@ -7,7 +7,8 @@
 //! The construction is Bellare's and Micciancio's AdHash over a lattice, with the parameters of "Securing Update Propagation
 //! with Homomorphic Hashing" (Lewi, Kim, Maykov, Weis; 2019). Absent on purpose: knows no page and no state.
 
-use std::fmt;
+use alloc::boxed::Box;
+use core::fmt;
 
 /// Numbers in a lattice.
 const LANES: usize = 1024;

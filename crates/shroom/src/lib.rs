@@ -27,14 +27,15 @@
 //! ```
 //!
 //! What is needed first is at the root: [`Db`], [`Options`], [`Batch`], [`Snapshot`], [`Value`], and [`Reader`] and [`ValueWriter`]
-//! for values as streams. Names that belong to one purpose are in its module: [`compaction`], [`delta`], [`diff`], [`proof`],
-//! [`salvage`], [`stats`], [`verify`].
+//! for values as streams. Names that belong to one purpose are in its module: [`compaction`], [`delta`], [`diff`], [`image`],
+//! [`proof`], [`salvage`], [`stats`], [`verify`]. Without the feature `std` there is only [`image`], which reads a closed file in
+//! a slice of bytes.
 //!
 //! What a database does can be watched: [`Db::activity`] counts, [`Db::held_states`] says what keeps old pages, and with a subscriber of
 //! the crate `tracing` there are spans `recovery`, `flush`, `checkpoint` and `compaction` with events inside. Writing and reading a
 //! token emits nothing.
 //!
-//! Features, none of which is on by default: `serde` for typed values (`put_value` and `get_value`, as MessagePack), `bytes` to make
+//! Features beside `std`, none of which is on by default: `serde` for typed values (`put_value` and `get_value`, as MessagePack), `bytes` to make
 //! [`Value`]s into `bytes::Bytes`.
 //!
 //! The layers below are crates of their own ([`layers`]): `shroom-page` (a transactional page array), `shroom-seg` (an allocator of byte
@@ -44,60 +45,99 @@
 //! commit; deterministic bytes; one file.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(
+    not(feature = "std"),
+    expect(dead_code, reason = "what reads also has what only the database needs")
+)]
 
-mod activity;
-mod batch;
-mod bulk;
-pub mod compaction;
-mod content_root;
-mod core;
-mod db;
-pub mod delta;
-pub mod diff;
+extern crate alloc;
+
+// Reading a file in a slice of bytes: `core` and `alloc`.
 mod digest;
-mod drain;
 mod error;
+pub mod image;
+mod lattice;
+mod root;
+pub mod verify;
+
+// The database.
+#[cfg(feature = "std")]
+mod activity;
+#[cfg(feature = "std")]
+mod batch;
+#[cfg(feature = "std")]
+mod bulk;
+#[cfg(feature = "std")]
+pub mod compaction;
+#[cfg(feature = "std")]
+mod content_root;
+#[cfg(feature = "std")]
+mod core;
+#[cfg(feature = "std")]
+mod db;
+#[cfg(feature = "std")]
+pub mod delta;
+#[cfg(feature = "std")]
+pub mod diff;
+#[cfg(feature = "std")]
+mod drain;
+#[cfg(feature = "std")]
 #[doc(hidden)]
 pub mod format;
+#[cfg(feature = "std")]
 pub mod iter;
-mod lattice;
+#[cfg(feature = "std")]
 mod operation;
+#[cfg(feature = "std")]
 mod options;
+#[cfg(feature = "std")]
 mod overlay;
+#[cfg(feature = "std")]
 mod pace;
+#[cfg(feature = "std")]
 mod pieces;
+#[cfg(feature = "std")]
 mod promises;
+#[cfg(feature = "std")]
 pub mod proof;
+#[cfg(feature = "std")]
 mod reader;
-mod root;
+#[cfg(feature = "std")]
 pub mod salvage;
+#[cfg(feature = "std")]
 mod saved;
+#[cfg(feature = "std")]
 mod snapshot;
+#[cfg(feature = "std")]
 mod state;
+#[cfg(feature = "std")]
 pub mod stats;
+#[cfg(feature = "std")]
 mod sync;
+#[cfg(feature = "std")]
 mod tracking;
 #[cfg(feature = "serde")]
 mod typed;
+#[cfg(feature = "std")]
 mod value;
-pub mod verify;
+#[cfg(feature = "std")]
 mod writer;
+#[cfg(feature = "std")]
 mod writing_at;
 
-pub use batch::Batch;
-pub use db::Db;
 pub use digest::{ContentRoot, FileHash, PageRoot};
 pub use error::{Error, ErrorKind, Result};
-pub use options::Options;
-pub use reader::Reader;
-pub use saved::SavedSnapshot;
-pub use shroom_page::{ReadCheck, storage};
-pub use shroom_token::TokenInfo;
-pub use snapshot::Snapshot;
-pub use value::Value;
-pub use writer::ValueWriter;
+pub use shroom_page::ReadCheck;
 
-/// The crates below this one: what errors and findings hold is theirs, and [`storage`] is.
+#[cfg(feature = "std")]
+pub use {
+    batch::Batch, db::Db, options::Options, reader::Reader, saved::SavedSnapshot,
+    shroom_page::storage, shroom_token::TokenInfo, snapshot::Snapshot, value::Value,
+    writer::ValueWriter,
+};
+
+/// The crates below this one: what errors and findings hold is theirs, and `storage` is.
 pub mod layers {
     pub use shroom_page as page;
     pub use shroom_seg as seg;

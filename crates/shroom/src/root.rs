@@ -1,5 +1,8 @@
 //! The application root in the superblock (format §9).
 
+use alloc::format;
+use alloc::string::String;
+
 use shroom_page::{PAGE_HEADER_LEN, PageError, PhysicalPage};
 use shroom_seg::SegmentAddr;
 use zerocopy::little_endian::{U16, U64};
@@ -22,6 +25,7 @@ struct RawRoot {
     reserved: [u8; 16],
 }
 
+#[cfg(feature = "std")]
 pub(crate) fn structure() -> shroom_page::format::Structure {
     let fields = shroom_page::format_fields!(RawRoot {
         "tag" => tag,

@@ -1,18 +1,18 @@
 //! Checking everything, over all layers.
 
-use std::fmt;
-use std::sync::Arc;
+#[cfg(feature = "std")]
+mod database;
 
-use shroom_page::PageFinding;
+use alloc::vec::Vec;
+use core::fmt;
+
+use shroom_page::{PageFinding, PageRead, PageReport, Roots};
 use shroom_seg::References;
+use shroom_token::TokenRoot;
 
-use crate::content_root::scan;
-use crate::core::Core;
 use crate::digest::ContentRoot;
 use crate::error::{Error, Result};
-use crate::lattice::LATTICE_LEN;
-use crate::overlay::Overlay;
-use crate::state::{Base, State};
+use crate::lattice::Lattice;
 
 /// Something that is not as it must be.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What [`Db::verify`](crate::Db::verify) found.
+/// What a check of a database, or of an [`Image`](crate::image::Image), found.
 #[derive(Debug, Default)]
 #[must_use = "what is wrong is in the report, not in the error"]
 #[non_exhaustive]
@@ -67,9 +67,9 @@ pub struct Report {
     pub packs: u64,
     /// Pages whose hash was checked, map pages included.
     pub pages: u64,
-    /// Free pages of the file.
+    /// Free pages of the file; 0 for an image, which does not look at them.
     pub free_pages: u64,
-    /// Named snapshots, whose pages were checked as well.
+    /// Named snapshots, whose pages were checked as well; 0 for an image.
     pub snapshots: u64,
 }
 
@@ -79,54 +79,55 @@ impl Report {
         self.findings.is_empty()
     }
 
-    pub(crate) fn of(core: &Core) -> Result<Self> {
-        let state = core.state.load_full();
-        let base = &state.base;
-        let mut report = Self::default();
-        let pages = core.store.verify()?;
-        report.pages = pages.logical_pages + pages.map_pages + pages.snapshot_pages;
-        report.snapshots = pages.snapshots;
-        report.free_pages = pages.free_pages;
-        report
-            .findings
-            .extend(pages.findings.into_iter().map(Finding::Page));
-        let mut references = References::new();
-        match shroom_token::verify(&base.pages, &base.root, &mut references) {
-            Ok(tokens) => {
-                report.tokens = tokens.tokens;
-                report.payload_bytes = tokens.payload;
-                report.packs = tokens.packs;
-                report
-                    .findings
-                    .extend(tokens.findings.into_iter().map(Finding::Token));
-            }
-            Err(error) => report.block(error.into())?,
+    /// What the page layer found.
+    pub(crate) fn of_pages(pages: PageReport) -> Self {
+        Self {
+            pages: pages.logical_pages + pages.map_pages + pages.snapshot_pages,
+            snapshots: pages.snapshots,
+            free_pages: pages.free_pages,
+            findings: pages.findings.into_iter().map(Finding::Page).collect(),
+            ..Self::default()
         }
-        if let Err(error) = report.check_sum(base, &mut references) {
-            report.block(error)?;
-        }
-        match shroom_seg::verify(&base.pages, &base.pages.roots().seg, &references) {
-            Ok(segments) => report
-                .findings
-                .extend(segments.findings.into_iter().map(Finding::Seg)),
-            Err(error) => report.block(error.into())?,
-        }
-        Ok(report)
     }
 
-    /// Checks the sum over the tokens, where the file keeps it.
-    fn check_sum(&mut self, base: &Arc<Base>, references: &mut References) -> Result<()> {
-        let Some(head) = base.lattice else {
-            return Ok(());
-        };
-        references.add_blob(&base.pages, head, LATTICE_LEN as u64)?;
-        let kept = base.kept_sum()?.map(|sum| sum.root().into());
-        let state = State::new(Arc::clone(base), None, Overlay::default());
-        let found = scan(&Arc::new(state))?.root().into();
-        if let Some(kept) = kept.filter(|&kept| kept != found) {
-            self.findings.push(Finding::Content { kept, found });
+    /// Checks the tokens of a state, then the segments that they are in. What else has segments is checked between them by `beside`,
+    /// which adds them to the references.
+    pub(crate) fn check_layers<R: PageRead>(
+        &mut self,
+        pages: &R,
+        roots: &Roots,
+        root: &TokenRoot,
+        beside: impl FnOnce(&mut Self, &mut References) -> Result<()>,
+    ) -> Result<()> {
+        let mut references = References::new();
+        match shroom_token::verify(pages, root, &mut references) {
+            Ok(tokens) => {
+                self.tokens = tokens.tokens;
+                self.payload_bytes = tokens.payload;
+                self.packs = tokens.packs;
+                self.findings
+                    .extend(tokens.findings.into_iter().map(Finding::Token));
+            }
+            Err(error) => self.block(error.into())?,
+        }
+        if let Err(error) = beside(self, &mut references) {
+            self.block(error)?;
+        }
+        match shroom_seg::verify(pages, &roots.seg, &references) {
+            Ok(segments) => self
+                .findings
+                .extend(segments.findings.into_iter().map(Finding::Seg)),
+            Err(error) => self.block(error.into())?,
         }
         Ok(())
+    }
+
+    /// Compares the sum that the file keeps with that of its tokens.
+    pub(crate) fn compare_sums(&mut self, kept: &Lattice, found: &Lattice) {
+        if kept != found {
+            let (kept, found) = (kept.root().into(), found.root().into());
+            self.findings.push(Finding::Content { kept, found });
+        }
     }
 
     /// Corruption is a finding, anything else an error.
