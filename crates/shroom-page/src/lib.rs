@@ -35,6 +35,11 @@
 
 extern crate alloc;
 
+/// What the README says is run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 // The codecs, and what reads pages: `core` and `alloc`.
 mod error;
 mod frames;

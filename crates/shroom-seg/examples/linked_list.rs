@@ -1,89 +1,93 @@
-//! A list of strings, kept in byte chains: what the segment layer gives to a data structure of one's own.
+//! A stack of strings in byte chains: what the segment layer gives to a data structure of one's own.
 //!
 //! `cargo run -p shroom-seg --example linked_list`
 //!
-//! Each element is one segment, which holds the address of the element below it and the string; where the list begins is kept in the
-//! application's root, beside the root of this layer. A long text is a blob: the list holds its address and length.
+//! Each element is a blob: the address and length of the element below it, then the string, of any length. Where the stack begins is
+//! kept in the application's root, beside the root of this layer.
 
 use std::error::Error;
 
-use shroom_page::{PageSize, PageStore, Roots, Snapshot};
-use shroom_seg::{References, SegmentAddr, SegmentTxn, blob_to_vec, segment, verify};
+use shroom_page::{PageSize, PageStore, Snapshot};
+use shroom_seg::{References, SegmentAddr, SegmentTxn, blob_to_vec, verify};
+
+/// An address of 6 bytes, and a length of 8; zeros where there is nothing.
+type Link = [u8; 14];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let store = PageStore::in_memory(PageSize::DEFAULT)?;
-    let text = b"hypha ".repeat(10_000);
+    let hyphae = "hyphae ".repeat(10_000);
 
-    // Pushed in one transaction: the elements, the text, and where all that begins.
-    let mut txn = store.begin()?;
-    let mut segments = SegmentTxn::open(&mut txn, &[0; 64])?; // an empty store
-    let mut head = None;
-    for name in ["cap", "gills", "stem", "ring"] {
-        head = Some(segments.allocate(&element(head, name.as_bytes()))?);
+    let names = ["cap", "gills", &hyphae, "ring"];
+    let four = commit(&store, |segments, mut top| {
+        for name in names {
+            top = push(segments, top, name)?;
+        }
+        Ok(top)
+    })?;
+    // Popped and pushed in one commit; the older state is as it was.
+    let other = commit(&store, |segments, top| {
+        let (head, length) = parse(top).ok_or("empty")?;
+        let below = blob_to_vec(segments.pages(), head, length)?;
+        segments.blob_free(head, length)?;
+        push(segments, *below.first_chunk().ok_or("too short")?, "stem")
+    })?;
+    for (state, top) in [(&four, "ring"), (&other, "stem")] {
+        let (names, references) = walk(state)?;
+        assert_eq!(names, [top, &hyphae, "gills", "cap"]);
+        // Every byte of every page is accounted for: what is referenced is all that is there.
+        let report = verify(state, &state.roots().seg, &references)?;
+        assert!(report.is_sound(), "{:?}", report.findings);
+        println!(
+            "{top}: {} segments, {} pages of extents",
+            report.live_segments, report.extent_pages
+        );
     }
-    let long = segments.blob_create(&[&text])?;
-    let seg = segments.finish()?;
-    let state = txn.commit(roots(seg, head))?;
-    assert_eq!(list(&state)?, ["ring", "stem", "gills", "cap"]);
-    assert_eq!(blob_to_vec(&state, long, text.len() as u64)?, text);
-
-    // Popping frees the segment: the next element of its size lies in its place.
-    let mut txn = store.begin()?;
-    let mut segments = SegmentTxn::open(&mut txn, &state.roots().seg)?;
-    let (ring, below) = (head.ok_or("empty")?, next(&state, head)?);
-    segments.free(ring)?;
-    let spore = segments.allocate(&element(below, b"scar"))?;
-    assert_eq!(spore, ring);
-    let long = segments.blob_append(long, text.len() as u64, &[b"and so on"])?;
-    let seg = segments.finish()?;
-    let after = txn.commit(roots(seg, Some(spore)))?;
-    assert_eq!(list(&state)?[0], "ring"); // the older state is as it was
-    println!("{}", list(&after)?.join(", "));
-
-    // Every byte of every page is accounted for: what is referenced is all that is there.
-    let mut references = References::new();
-    let mut at = Some(spore);
-    while let Some(addr) = at {
-        references.add_segment(addr);
-        at = next(&after, at)?;
-    }
-    references.add_blob(&after, long, text.len() as u64 + 9)?;
-    let report = verify(&after, &after.roots().seg, &references)?;
-    assert!(report.is_sound(), "{:?}", report.findings);
-    println!("{} segments in {} pages, {} bytes free in them", report.live_segments, report.storage_pages, report.free_bytes);
     Ok(())
 }
 
-/// Address of the element below (zeros for none), length, string: the length, since a segment may have up to 3 zeros more.
-fn element(below: Option<SegmentAddr>, name: &[u8]) -> Vec<u8> {
-    let below = below.map_or([0; 6], SegmentAddr::to_bytes);
-    [&below[..], &[name.len() as u8], name].concat()
+fn push(
+    segments: &mut SegmentTxn<'_, '_>,
+    below: Link,
+    name: &str,
+) -> Result<Link, Box<dyn Error>> {
+    let head = segments.blob_create(&[&below, name.as_bytes()])?;
+    let length = (below.len() + name.len()) as u64;
+    let link = [&head.to_bytes()[..], &length.to_le_bytes()].concat();
+    Ok(*link.first_chunk().ok_or("too short")?)
 }
 
-fn roots(seg: [u8; 64], head: Option<SegmentAddr>) -> Roots {
-    let mut roots = Roots { seg, ..Roots::default() };
-    roots.application[..6].copy_from_slice(&head.map_or([0; 6], SegmentAddr::to_bytes));
-    roots
+fn parse([a, b, c, d, e, f, length @ ..]: Link) -> Option<(SegmentAddr, u64)> {
+    let head = SegmentAddr::from_bytes([a, b, c, d, e, f]);
+    (!head.page.is_none()).then_some((head, u64::from_le_bytes(length)))
 }
 
-fn next(state: &Snapshot, at: Option<SegmentAddr>) -> Result<Option<SegmentAddr>, Box<dyn Error>> {
-    let stored = match at {
-        Some(addr) => segment(state, addr)?,
-        None => &state.roots().application[..],
-    };
-    let below = SegmentAddr::from_bytes(*stored.first_chunk().ok_or("too short")?);
-    Ok(Some(below).filter(|below| !below.page.is_none()))
+/// A change of the stack, committed with both roots.
+fn commit(
+    store: &PageStore,
+    change: impl FnOnce(&mut SegmentTxn<'_, '_>, Link) -> Result<Link, Box<dyn Error>>,
+) -> Result<Snapshot, Box<dyn Error>> {
+    let mut roots = *store.snapshot().roots();
+    let mut txn = store.begin()?;
+    let mut segments = SegmentTxn::open(&mut txn, &roots.seg)?;
+    let top = change(
+        &mut segments,
+        *roots.application.first_chunk().ok_or("too short")?,
+    )?;
+    roots.application[..14].copy_from_slice(&top);
+    roots.seg = segments.finish()?;
+    Ok(txn.commit(roots)?)
 }
 
-fn list(state: &Snapshot) -> Result<Vec<String>, Box<dyn Error>> {
-    let mut names = Vec::new();
-    let mut at = next(state, None)?;
-    while let Some(addr) = at {
-        let [length, rest @ ..] = &segment(state, addr)?[6..] else {
-            return Err("too short".into());
-        };
-        names.push(std::str::from_utf8(&rest[..usize::from(*length)])?.to_owned());
-        at = next(state, at)?;
+/// The strings from the top down, and all that they reference.
+fn walk(state: &Snapshot) -> Result<(Vec<String>, References), Box<dyn Error>> {
+    let (mut names, mut references) = (Vec::new(), References::new());
+    let mut link: Link = *state.roots().application.first_chunk().ok_or("too short")?;
+    while let Some((head, length)) = parse(link) {
+        references.add_blob(state, head, length)?;
+        let element = blob_to_vec(state, head, length)?;
+        let (below, name) = element.split_first_chunk().ok_or("too short")?;
+        names.push(std::str::from_utf8(name)?.to_owned());
+        link = *below;
     }
-    Ok(names)
+    Ok((names, references))
 }

@@ -48,6 +48,11 @@
 
 extern crate alloc;
 
+/// What the README says is run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 // The codecs, and what reads: `core` and `alloc`.
 mod addr;
 mod blob;

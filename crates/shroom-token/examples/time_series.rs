@@ -9,9 +9,7 @@ use std::error::Error;
 
 use shroom_page::{PageSize, PageStore, Roots, Snapshot};
 use shroom_seg::SegmentTxn;
-use shroom_token::{
-    Bytes, Edit, Stored, TokenId, TokenRoot, bulk_append, get, merge, range,
-};
+use shroom_token::{Bytes, Edit, Stored, TokenId, TokenRoot, bulk_append, get, merge, range};
 
 const DAY: u64 = 86_400;
 
@@ -19,11 +17,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let store = PageStore::in_memory(PageSize::DEFAULT)?;
 
     // A day of readings of 4 bytes each. In ascending order, packs are written straight into pages.
-    let readings = (0..DAY).map(|second| (TokenId(second), (second as u32 * 7 % 1000).to_le_bytes()));
-    let day = commit(&store, |segments, root| Ok(bulk_append(segments, root, readings)?))?;
+    let readings =
+        (0..DAY).map(|second| (TokenId(second), (second as u32 * 7 % 1000).to_le_bytes()));
+    let day = commit(&store, |segments, root| {
+        Ok(bulk_append(segments, root, readings)?)
+    })?;
     let root = root(&day)?;
     let pages = u64::from(day.physical_pages());
-    println!("{} readings in {pages} pages: {} bytes each", root.tokens(), pages * 4096 / root.tokens());
+    println!(
+        "{} readings in {pages} pages: {} bytes each",
+        root.tokens(),
+        pages * 4096 / root.tokens()
+    );
     assert!(pages * 4096 / root.tokens() <= 4);
 
     // Corrections come in order of ids; each page is written once, however many of its readings change.
@@ -35,7 +40,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(merge(segments, root, &mut edits, usize::MAX)?)
     })?;
     assert_eq!(self::root(&corrected)?.tokens(), DAY - 60);
-    assert_eq!(get(&corrected, &self::root(&corrected)?, TokenId(7230))?, None);
+    assert_eq!(
+        get(&corrected, &self::root(&corrected)?, TokenId(7230))?,
+        None
+    );
 
     // The mean of the second hour, in both states; nothing is copied.
     for (name, state) in [("before", &day), ("corrected", &corrected)] {
@@ -62,7 +70,11 @@ fn commit(
     let mut segments = SegmentTxn::open(&mut txn, &before.roots().seg)?;
     let token = change(&mut segments, &root(&before)?)?.encode();
     let seg = segments.finish()?;
-    Ok(txn.commit(Roots { seg, token, ..Roots::default() })?)
+    Ok(txn.commit(Roots {
+        seg,
+        token,
+        ..Roots::default()
+    })?)
 }
 
 fn root(state: &Snapshot) -> shroom_token::Result<TokenRoot> {

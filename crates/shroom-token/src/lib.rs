@@ -51,6 +51,11 @@
 
 extern crate alloc;
 
+/// What the README says is run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 // The codecs, and what reads: `core` and `alloc`.
 mod column;
 mod error;

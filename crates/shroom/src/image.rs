@@ -134,7 +134,7 @@ impl<'b> Image<'b> {
 
     /// Checks each page against its hash, whatever was seen before, and everything above: the directory, the packs, large values,
     /// the free space in pages, the totals, and the sum of the content root where the file keeps it. Takes memory in proportion to
-    /// the file meanwhile: for each page, pack and large value some tens of bytes, an eighth of the file at most.
+    /// the file meanwhile: for each page, pack and large value some tens of bytes, and a quarter of the file and 16 KiB at most.
     ///
     /// Left out is what an image does not read: the free record, named snapshots and their pages, and the older superblock.
     ///
