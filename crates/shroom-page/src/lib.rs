@@ -5,6 +5,17 @@
 //! A [`Snapshot`] is an immutable view that costs one reference count and is never blocked. Every page is
 //! authenticated by a BLAKE3 hash held by its referrer, up to a single 32-byte root. Beside the
 //! pages lie two journal areas: a byte-exact, chained log of opaque frames for the layers above.
+//! It implements sections 2 to 4 of the file format.
+//!
+//! * The store is at the last commit that returned or at the one under way, whenever it crashes: nothing that a superblock reaches is
+//!   written before a newer superblock is durable.
+//! * No byte is handed out before its page's hash was seen to match. Bytes that are not as they should be give an error, never a
+//!   panic, a hang or unbounded memory.
+//! * No page that a snapshot reaches is written, moved or cut off while the snapshot lives.
+//! * A failed sync is never retried: the store takes no more writes until it is opened again.
+//! * The same calls give the same bytes, when no older snapshot is held meanwhile.
+//!
+//! Modules number the invariants that they keep.
 //!
 //! ```
 //! use shroom_page::{PageRead, PageSize, PageStore, Roots};
@@ -25,6 +36,8 @@
 //! ```
 //!
 //! Absent on purpose: knows no token, no segment and no operation; keeps no page cache (the mapping is the cache).
+//!
+//! Without the feature `std` the crate is `no_std` with an allocator, and has what reads: [`SlicePages`], [`ProvenPages`], the codecs.
 
 #![deny(unsafe_code)]
 #![cfg_attr(not(feature = "std"), no_std)]

@@ -14,6 +14,9 @@
 //! Absent on purpose: no file, no thread, no cache, no key. The caller remembers addresses and blob lengths, and
 //! commits the 64-byte root that [`SegmentTxn::finish`] returns with the pages.
 //!
+//! Without the feature `std` the crate is `no_std` with an allocator, and reads and checks, over the pages of a
+//! slice or of a proof.
+//!
 //! ```
 //! use shroom_page::{PageSize, PageStore, Roots};
 //! use shroom_seg::{References, SegmentTxn, blob_read, segment, verify};

@@ -17,6 +17,9 @@
 //! Absent on purpose: no file, no thread, no cache of values, no journal; no commit of its own. The caller commits the 32-byte
 //! [`TokenRoot`] with the pages.
 //!
+//! Without the feature `std` the crate is `no_std` with an allocator, and has what reads: [`get`], [`range`], [`verify`] and
+//! [`Proof::verify`].
+//!
 //! ```
 //! use shroom_page::{PageSize, PageStore, Roots};
 //! use shroom_seg::SegmentTxn;

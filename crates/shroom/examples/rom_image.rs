@@ -11,7 +11,7 @@ use shroom::Options;
 use shroom::image::Image;
 use shroom::storage::MemoryStorage;
 
-/// A closed database: 512-byte pages, 3 KB.
+/// A closed database: three pages of 512 bytes.
 static IMAGE: &[u8] = include_bytes!("rom_image.shroom");
 
 /// By number: the language in the high byte, the message in the low one.

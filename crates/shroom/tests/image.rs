@@ -245,4 +245,3 @@ fn check_verify(bytes: &[u8]) {
     println!("verify takes {} for {len} bytes", verify.bytes_max);
     assert!(verify.bytes_max <= len / 4 + (16 << 10), "{verify:?}");
 }
-}
