@@ -11,6 +11,7 @@ mod encode;
 mod flaw;
 mod layout;
 mod partial;
+#[cfg(feature = "std")]
 mod point;
 
 use shroom_page::LogicalPage;
