@@ -28,13 +28,6 @@ const TAIL_SLACK_PAGES: u32 = 256;
 /// An allocation while the free record is laid out changes its length by at most two runs.
 const RECORD_SLACK_BYTES: usize = 32;
 
-/// BLAKE3 of each page in `bytes`.
-pub(crate) fn hash_pages(bytes: &[u8], page_len: usize) -> impl Iterator<Item = [u8; 32]> + '_ {
-    bytes
-        .chunks_exact(page_len)
-        .map(|page| *blake3::hash(page).as_bytes())
-}
-
 #[cold]
 pub(crate) fn used_twice(run: Run) -> PageError {
     PageError::Corrupt {

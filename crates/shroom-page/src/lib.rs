@@ -88,6 +88,8 @@ mod diff;
 #[doc(hidden)]
 pub mod format;
 #[cfg(feature = "std")]
+mod hashing;
+#[cfg(feature = "std")]
 mod holes;
 #[cfg(feature = "std")]
 mod image;

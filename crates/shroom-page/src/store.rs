@@ -463,6 +463,15 @@ impl PageStore {
         Ok(())
     }
 
+    /// Makes what was written to the file so far durable, and no state: for who will commit much, and lets the device work on it
+    /// meanwhile, from another thread.
+    ///
+    /// # Errors
+    /// I/O errors; the store is then poisoned.
+    pub fn sync_ahead(&self) -> Result<()> {
+        self.sync()
+    }
+
     pub(crate) fn sync(&self) -> Result<()> {
         let _alone = self
             .sync_gate

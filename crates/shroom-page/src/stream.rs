@@ -8,12 +8,9 @@
 //!
 //! Absent on purpose: knows no logical page; the transaction gives the numbers.
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::thread;
 
 use crate::allocation::{FreePages, Returned};
-use crate::commit::hash_pages;
 use crate::map::Entry;
 use crate::store::PageStore;
 use crate::superblock::Run;
@@ -21,8 +18,6 @@ use crate::{PageError, PhysicalPage, Result};
 
 /// Pages reserved at a time, beyond those that are written at once, at most, in bytes: they come to lie in one piece.
 const AHEAD_BYTES_MAX: u64 = 64 << 20;
-/// Bytes from which on a second thread is worth starting to hash them.
-const PARALLEL_BYTES: usize = 256 << 10;
 
 /// Raw pages that were written to free places of the file, to be adopted by a transaction
 /// ([`PageTxn::adopt`](crate::PageTxn::adopt)). Dropped without, it changes nothing.
@@ -165,7 +160,7 @@ impl PageStore {
                 pages: pages.min(stream.ahead.pages),
             };
             let (now, rest) = bytes.split_at(place.pages as usize * page_len);
-            let hashes = self.write_and_hash(place, now)?;
+            let hashes = self.write_and_hash(&[place], now)?;
             stream.written.push(place, &hashes);
             stream.ahead.first += place.pages;
             stream.ahead.pages -= place.pages;
@@ -259,31 +254,6 @@ impl PageStore {
             }
             _ => free.take_run(self, pages),
         }
-    }
-
-    /// Writes pages, and hashes them meanwhile.
-    fn write_and_hash(&self, place: Run, bytes: &[u8]) -> Result<Vec<[u8; 32]>> {
-        let offset = u64::from(place.first) << self.page_size().shift();
-        let page_len = self.page_size().bytes();
-        let hash = |bytes| hash_pages(bytes, page_len).collect::<Vec<_>>();
-        if bytes.len() < PARALLEL_BYTES {
-            self.write(offset, bytes)?;
-            return Ok(hash(bytes));
-        }
-        // Hashing takes longer than writing: whoever writes hashes the rest.
-        let (most, rest) = bytes.split_at(bytes.len() / page_len * 5 / 8 * page_len);
-        thread::scope(|scope| {
-            let hashing = thread::Builder::new().spawn_scoped(scope, || hash(most));
-            let written = self.write(offset, bytes);
-            let last = hash(rest);
-            let mut hashes = match hashing {
-                Ok(hashing) => hashing.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                // Without a thread it is done here.
-                Err(_) => hash(most),
-            };
-            hashes.extend(last);
-            written.map(|()| hashes)
-        })
     }
 }
 

@@ -209,33 +209,35 @@ impl<'s> PageTxn<'s> {
         }
         let placed = self
             .take_physical_for(first.0, pages)
-            .and_then(|run| self.write_placed(run, bytes));
-        let run = match placed {
-            Ok(run) => run,
+            .and_then(|run| Ok((run, self.write_placed(&[run], bytes)?)));
+        let (run, hashes) = match placed {
+            Ok(placed) => placed,
             Err(error) => {
                 self.unwritten.insert(first.0, pages);
                 return Err(error);
             }
         };
-        let hashes = crate::commit::hash_pages(bytes, page_len);
         for ((logical, physical), hash) in (first.0..).zip(run.first..).zip(hashes) {
             self.placed.insert(logical, Entry { physical, hash });
         }
         Ok(())
     }
 
-    /// Writes pages to a run of free places and makes them readable; on an error the places are free again.
-    fn write_placed(&mut self, run: Run, bytes: &[u8]) -> Result<Run> {
+    /// Writes pages to runs of free places, makes them readable and hashes them; on an error the places are free again.
+    fn write_placed(&mut self, places: &[Run], bytes: &[u8]) -> Result<Vec<[u8; 32]>> {
         let written = self
             .store
-            .write(u64::from(run.first) << self.page_size().shift(), bytes)
-            .and_then(|()| self.refresh_view());
-        match written {
-            Ok(()) => Ok(run),
-            Err(error) => {
-                self.free.physical.insert(run.first, run.pages);
-                Err(error)
-            }
+            .write_and_hash(places, bytes)
+            .and_then(|hashes| self.refresh_view().map(|()| hashes));
+        if written.is_err() {
+            self.give_back(places);
+        }
+        written
+    }
+
+    fn give_back(&mut self, places: &[Run]) {
+        for run in places {
+            self.free.physical.insert(run.first, run.pages);
         }
     }
 
@@ -273,19 +275,41 @@ impl<'s> PageTxn<'s> {
         let pages_max = (WRITE_BYTES_MAX / page_len).min(self.dirty.len());
         let mut buffer = Vec::with_capacity(pages_max * page_len);
         while !self.dirty.is_empty() {
-            let run = self.take_places(pages_max.min(self.dirty.len()) as u32)?;
+            let pages = pages_max.min(self.dirty.len());
+            let places = self.take_all_places(pages as u32)?;
             buffer.clear();
-            for bytes in self.dirty.values().take(run.pages as usize) {
+            for bytes in self.dirty.values().take(pages) {
                 buffer.extend_from_slice(bytes);
             }
-            self.write_placed(run, &buffer)?;
-            let hashes = crate::commit::hash_pages(&buffer, page_len);
-            for (physical, hash) in (run.first..).zip(hashes) {
+            let hashes = self.write_placed(&places, &buffer)?;
+            let places = places
+                .iter()
+                .flat_map(|run| run.first..run.first + run.pages);
+            for (physical, hash) in places.zip(hashes) {
                 let (logical, _) = self.dirty.pop_first().expect("as many as were copied");
                 self.placed.insert(logical, Entry { physical, hash });
             }
         }
         Ok(())
+    }
+
+    /// Places for so many pages, in as many runs as it takes.
+    fn take_all_places(&mut self, pages: u32) -> Result<Vec<Run>> {
+        let mut places = Vec::new();
+        let mut left = pages;
+        while left > 0 {
+            match self.take_places(left) {
+                Ok(run) => {
+                    left -= run.pages;
+                    places.push(run);
+                }
+                Err(error) => {
+                    self.give_back(&places);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(places)
     }
 
     /// Notes, to be committed with the pages, that journal frames up to a mark are contained in them.

@@ -1,11 +1,14 @@
 //! Loading sorted tokens behind all that are there: packs are filled in order, and only the right edge of the
 //! directory is touched.
 //!
-//! * B1 Every pack but the last is as full as whole tokens allow, and so is every directory page.
+//! * B1 Every pack but the last fills a page as far as whole tokens allow, or what a page before it has left; every directory
+//!   page is full.
 //! * B2 Memory is one pack and one directory page a level, however many tokens come (beside what the page
 //!   transaction holds).
 //!
 //! Absent on purpose: does not sort, and does not commit in between.
+
+use std::collections::BTreeSet;
 
 use shroom_page::{LogicalPage, PageRead};
 use shroom_seg::{SegmentAddr, SegmentTxn};
@@ -16,7 +19,13 @@ use crate::merge::directory::read_entries;
 use crate::merge::{Stream, Totals, checked_token};
 use crate::node::{Entry, encode};
 use crate::pack::{PackShape, blob_reference};
+use crate::rooms::best_room;
 use crate::{Result, TokenError, TokenId, TokenRoot, inline_len_max};
+
+/// Bytes that no pack is worth being made for.
+const ROOM_MIN: usize = 32;
+/// Pages whose rooms are kept.
+const ROOMS_MAX: usize = 64;
 
 /// Appends tokens whose ids ascend and are above all stored ones, and returns the new root.
 ///
@@ -47,6 +56,8 @@ struct Bulk<'m, 't, 's> {
     shape: PackShape,
     /// Where the last pack was, until it is written again.
     home: Option<SegmentAddr>,
+    /// What pages with packs have left, and the pages.
+    rooms: BTreeSet<(usize, LogicalPage)>,
     last: Option<TokenId>,
     totals: Totals,
     encoded: Vec<u8>,
@@ -90,6 +101,7 @@ impl<'m, 't, 's> Bulk<'m, 't, 's> {
             stream: Stream::default(),
             shape: PackShape::default(),
             home: None,
+            rooms: BTreeSet::new(),
             last: None,
             totals: Totals {
                 tokens: root.tokens,
@@ -134,31 +146,74 @@ impl<'m, 't, 's> Bulk<'m, 't, 's> {
     }
 
     fn push_stored(&mut self, id: TokenId, bytes: &[u8], blob: bool) -> Result<()> {
-        let mut shape = self.shape.with(id.0, bytes.len(), blob);
-        if !shape.fits(self.segments.capacity()) {
-            self.write_pack()?;
-            shape = PackShape::default().with(id.0, bytes.len(), blob);
-        }
         self.stream.push(id.0, &[bytes], blob);
-        self.shape = shape;
+        self.shape = self.shape.with(id.0, bytes.len(), blob);
+        // Without this token the others fit a pack.
+        let mut full = self.stream.len() - 1;
+        while !self.shape.fits(self.segments.capacity()) {
+            self.write_pack(full)?;
+            full = self.full();
+        }
         Ok(())
     }
 
-    fn write_pack(&mut self) -> Result<()> {
+    /// How many tokens of the stream one pack holds.
+    fn full(&self) -> usize {
+        self.stream.cut_forward(0, self.segments.capacity())
+    }
+
+    /// Writes the first tokens of the stream as a pack; `full` is [`full`](Self::full).
+    fn write_pack(&mut self, full: usize) -> Result<()> {
         let Some((id, _, _)) = self.stream.token(0) else {
             return Ok(());
         };
-        self.stream.encode(0..self.stream.len(), &mut self.encoded);
-        let addr = match self.home.take() {
-            Some(home) => self.segments.replace(home, &self.encoded)?,
-            None => self.segments.allocate(&self.encoded)?,
+        let home = self.home.take();
+        let room = match (home, self.rooms.last()) {
+            (None, Some(&(largest, _))) => {
+                let rooms = &self.rooms;
+                best_room(&self.stream, full, largest, |len| {
+                    let (size, page) = *rooms.range((len, LogicalPage(0))..).next()?;
+                    Some((page, size))
+                })
+            }
+            _ => None,
         };
-        self.stream.clear();
+        let tokens = room.as_ref().map_or(full, |room| room.tokens);
+        self.stream.encode(0..tokens, &mut self.encoded);
+        let placed = match &room {
+            Some(room) => {
+                self.rooms.remove(&(room.size, room.page));
+                self.segments.allocate_in(room.page, &self.encoded)?
+            }
+            None => None,
+        };
+        let addr = match (placed, home) {
+            (Some(addr), _) => addr,
+            (None, Some(home)) => self.segments.replace(home, &self.encoded)?,
+            (None, None) => self.segments.allocate(&self.encoded)?,
+        };
+        self.note_room(addr.page)?;
+        self.stream.take_front(tokens);
+        self.shape = self.stream.shape(0..self.stream.len());
         self.edge.add(0, Entry { id, addr }, self.segments)
     }
 
+    /// Keeps what a page has left for short packs.
+    fn note_room(&mut self, page: LogicalPage) -> Result<()> {
+        let room = self.segments.room_in(page)?;
+        if room >= ROOM_MIN {
+            self.rooms.insert((room, page));
+            if self.rooms.len() > ROOMS_MAX {
+                self.rooms.pop_first();
+            }
+        }
+        Ok(())
+    }
+
     fn finish(mut self) -> Result<TokenRoot> {
-        self.write_pack()?;
+        while !self.stream.is_empty() {
+            self.write_pack(self.full())?;
+        }
         let (height, addr) = self.edge.finish(self.segments)?;
         let Totals { tokens, payload } = self.totals;
         Ok(TokenRoot {

@@ -18,10 +18,8 @@ use crate::edge::{RightEdge, WriteNode};
 use crate::merge::{Stream, Totals};
 use crate::node::{Entry, encode};
 use crate::pack::{PackShape, blob_reference};
+use crate::rooms::best_room;
 use crate::{Result, TokenError, TokenId, TokenRoot, inline_len_max};
-
-/// A short pack goes to a room when it leaves at most this part of it.
-const WASTE_DIVISOR: usize = 8;
 
 /// Writes tokens as a canonical image.
 ///
@@ -226,7 +224,10 @@ impl<P: ImagePages> CanonicalImage<P> {
         let Some((id, _, _)) = self.waiting.token(0) else {
             return Ok(());
         };
-        let room = self.best_room(full);
+        let largest = self.segments.largest_room();
+        let room = best_room(&self.waiting, full, largest, |len| {
+            self.segments.tightest(len)
+        });
         let tokens = room.as_ref().map_or(full, |room| room.tokens);
         self.waiting.encode(0..tokens, &mut self.encoded);
         let addr = match room {
@@ -237,49 +238,4 @@ impl<P: ImagePages> CanonicalImage<P> {
         self.shape = self.waiting.shape(0..self.waiting.len());
         self.edge.add(0, Entry { id, addr }, &mut self.segments)
     }
-
-    /// The room for the next pack in a page that has others: one that takes as many tokens as an empty page would, `full`;
-    /// or else that where the pack leaves the least, if that is little.
-    fn best_room(&self, full: usize) -> Option<Room> {
-        let largest = self.segments.largest_room();
-        let mut shape = PackShape::default();
-        let mut best: Option<Room> = None;
-        for index in 0..full {
-            let (id, bytes, blob) = self.waiting.token(index)?;
-            shape = shape.with(id, bytes.len(), blob);
-            let len = shape.encoded_len();
-            if len > largest {
-                break;
-            }
-            let Some((page, size)) = self.segments.tightest(len) else {
-                break;
-            };
-            let tokens = index + 1;
-            let room = Room {
-                page,
-                size,
-                tokens,
-                waste: size - len,
-            };
-            if tokens == full {
-                return Some(room);
-            }
-            let tight = room.waste * WASTE_DIVISOR <= size;
-            if tight && best.as_ref().is_none_or(|best| room.waste < best.waste) {
-                best = Some(room);
-            }
-        }
-        best
-    }
-}
-
-/// Where a pack may go.
-struct Room {
-    page: LogicalPage,
-    /// Largest data that it takes.
-    size: usize,
-    /// Tokens of the pack.
-    tokens: usize,
-    /// What would be left.
-    waste: usize,
 }

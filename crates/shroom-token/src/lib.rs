@@ -98,6 +98,8 @@ mod lookup_many;
 #[cfg(feature = "std")]
 mod merge;
 #[cfg(feature = "std")]
+mod rooms;
+#[cfg(feature = "std")]
 mod salvage;
 
 pub use error::{Result, TokenError};

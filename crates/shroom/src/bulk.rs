@@ -4,6 +4,7 @@
 
 use std::iter::Peekable;
 use std::sync::Arc;
+use std::thread;
 
 use shroom_seg::SegmentTxn;
 use shroom_token::{Bytes, Edit, TokenId, TokenRoot};
@@ -14,6 +15,7 @@ use crate::drain::Drain;
 use crate::error::{Error, Result};
 use crate::overlay::Overlay;
 use crate::state::State;
+use crate::sync_ahead::SyncAhead;
 
 /// Bytes of tokens taken at a time.
 const CHUNK_BYTES: usize = 8 << 20;
@@ -40,18 +42,24 @@ impl Core {
             mark: self.mark().skip_one(),
             areas: [None; 2],
         };
-        let base = self.commit_pages(&drain, None, |segments, mut root, tracker| {
-            while let Some(chunk) = take_chunk(&mut tokens)? {
-                count += chunk.len() as u64;
-                payload_bytes += chunk
-                    .iter()
-                    .map(|(_, bytes)| bytes.as_ref().len() as u64)
-                    .sum::<u64>();
-                root = load_chunk(segments, root, last, &chunk)?;
-                tracker.put(chunk.iter().map(|(id, bytes)| (*id, bytes.as_ref())))?;
-                segments.pages_mut().spill()?;
-            }
-            Ok(root)
+        let base = thread::scope(|scope| {
+            let mut ahead = SyncAhead::new(scope, &self.store);
+            self.commit_pages(&drain, None, |segments, mut root, tracker| {
+                while let Some(chunk) = take_chunk(&mut tokens)? {
+                    count += chunk.len() as u64;
+                    let lengths = chunk.iter().map(|(_, bytes)| bytes.as_ref().len() as u64);
+                    payload_bytes += lengths.sum::<u64>();
+                    root = load_chunk(segments, root, last, &chunk)?;
+                    tracker.put(chunk.iter().map(|(id, bytes)| (*id, bytes.as_ref())))?;
+                    let full = segments.dirty_bytes() >= CHUNK_BYTES / 2;
+                    segments.pages_mut().spill()?;
+                    if full {
+                        ahead.start()?;
+                    }
+                }
+                ahead.finish()?;
+                Ok(root)
+            })
         })?;
         writer.forget_ids();
         let changes = Changes {

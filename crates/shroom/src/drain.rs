@@ -5,8 +5,10 @@
 //!   the commit that contains its last; a crash before replays them over whatever slices are in, which changes nothing.
 //! * D3 When a checkpoint runs depends on bytes written and calls made, never on time.
 
+use std::iter::Peekable;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, PoisonError};
+use std::thread;
 
 use shroom_page::{JournalMark, PageError, Roots};
 use shroom_seg::SegmentTxn;
@@ -18,6 +20,7 @@ use crate::overlay::Overlay;
 use crate::root::ApplicationRoot;
 use crate::state::{Base, State};
 use crate::sync::{Builder, MutexGuard};
+use crate::sync_ahead::SyncAhead;
 use crate::tracking::Tracker;
 
 /// Size of a new journal area, in bytes.
@@ -30,7 +33,10 @@ const AREA_BYTES_SMALL: u64 = 1 << 20;
 /// Changed pages in memory, at least, before a slice is committed, in bytes.
 const SLICE_BYTES_MIN: u64 = 8 << 20;
 /// A slice is at most this part of the file (copy-on-write needs as much free space).
-const SLICE_PART: u64 = 16;
+const SLICE_PART: u64 = 8;
+
+/// Changed pages in memory, in bytes, that are written out before more of a slice is merged.
+const PART_BYTES: usize = 2 << 20;
 
 /// What hashing a token costs, where the content root is kept, in the time that merging it takes.
 const HASHING_STEPS: u64 = 2;
@@ -301,12 +307,8 @@ impl Core {
             let mut tracker = Tracker::open(self)?;
             let mut txn = self.store.begin()?;
             let mut segments = SegmentTxn::open(&mut txn, &roots.seg)?;
-            let root = merge(
-                &mut segments,
-                &TokenRoot::decode(&roots.token)?,
-                &mut edits,
-                budget,
-            )?;
+            let root = TokenRoot::decode(&roots.token)?;
+            let root = self.merge_slice(&mut segments, root, &mut edits, budget)?;
             let next = edits.peek().map(|(id, _)| id.0);
             let last_id = next.map_or(u64::MAX, |next| next.saturating_sub(1));
             let hashed = || self.progress.step(HASHING_STEPS);
@@ -330,6 +332,32 @@ impl Core {
                 return Ok(());
             }
         }
+    }
+
+    /// Merges a slice. What a large one has changed is written out as it comes, and synced meanwhile.
+    fn merge_slice<'e>(
+        &self,
+        segments: &mut SegmentTxn<'_, '_>,
+        mut root: TokenRoot,
+        edits: &mut Peekable<impl Iterator<Item = (TokenId, Edit<'e>)>>,
+        budget: usize,
+    ) -> Result<TokenRoot> {
+        thread::scope(|scope| {
+            let mut ahead = SyncAhead::new(scope, &self.store);
+            let mut written = 0;
+            loop {
+                let part = segments.dirty_bytes() + PART_BYTES.min(budget - written);
+                root = merge(segments, &root, edits, part)?;
+                written += segments.pages().dirty_bytes();
+                if edits.peek().is_none() || written >= budget {
+                    break;
+                }
+                segments.pages_mut().spill()?;
+                ahead.start()?;
+            }
+            ahead.finish()?;
+            Ok(root)
+        })
     }
 
     /// Bytes of changed pages after which a slice is committed, in a file of this many pages.

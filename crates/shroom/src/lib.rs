@@ -116,6 +116,8 @@ pub mod stats;
 #[cfg(feature = "std")]
 mod sync;
 #[cfg(feature = "std")]
+mod sync_ahead;
+#[cfg(feature = "std")]
 mod tracking;
 #[cfg(feature = "serde")]
 mod typed;

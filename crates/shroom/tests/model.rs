@@ -140,7 +140,10 @@ impl Bench {
         let ids: Vec<u64> = (0..40).map(|_| self.workload_id()).collect();
         for (id, value) in ids.iter().zip(snapshot.get_many(&ids).unwrap()) {
             let expected = model.tokens.get(id);
-            assert!(value.as_deref() == expected.map(|bytes| &bytes[..]), "snapshot: {id} of many");
+            assert!(
+                value.as_deref() == expected.map(|bytes| &bytes[..]),
+                "snapshot: {id} of many"
+            );
         }
         for _ in 0..10 {
             let id = self.workload_id();
