@@ -6,6 +6,7 @@
 //!
 //! A batch too large for the journal is merged into the pages directly and committed by a checkpoint.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, Weak};
 
 use shroom_page::{JournalMark, PageError, PageStore};
@@ -16,7 +17,7 @@ use crate::drain::{Drain, Draining};
 use crate::error::{Error, Result};
 use crate::operation::Operation;
 use crate::options::Options;
-use crate::overlay::Overlay;
+use crate::overlay::{OPERATIONS_MAX, Overlay};
 use crate::pace::Progress;
 use crate::state::{Base, State};
 use crate::sync::{ArcSwap, Condvar, JoinHandle, Mutex, MutexGuard};
@@ -67,6 +68,17 @@ impl Write<'_> {
             | Self::Append { bytes, .. }
             | Self::Replace { bytes, .. } => bytes.len() + OPERATION_OVERHEAD,
             _ => OPERATION_OVERHEAD,
+        }
+    }
+
+    /// Whether what it comes to depends on the length that its token has.
+    fn needs_length(&self) -> bool {
+        match self {
+            Self::Append { .. }
+            | Self::Replace { .. }
+            | Self::Truncate { .. }
+            | Self::Delete { .. } => true,
+            Self::Put { .. } | Self::Insert { .. } | Self::Tag { .. } => false,
         }
     }
 }
@@ -186,7 +198,7 @@ impl Core {
         writes: &[Write<'_>],
     ) -> Result<Outcome> {
         let len: usize = writes.iter().map(Write::len).sum();
-        if len as u64 > self.options.journal_limit {
+        if len as u64 > self.options.journal_limit || writes.len() > OPERATIONS_MAX {
             return self.write_direct(writer, writes);
         }
         loop {
@@ -207,55 +219,70 @@ impl Core {
         writer: &mut Writer,
         writes: &[Write<'_>],
     ) -> Result<Result<Outcome, usize>> {
-        let state = self.state.load_full();
-        let mut overlay = state.overlay.clone();
         let mut outcome = self.begin_outcome(writer, writes)?;
-        let mut scratch = std::mem::take(&mut writer.scratch);
-        scratch.clear();
-        for write in writes {
-            let operation = self.resolve(&state, &overlay, write, &mut outcome)?;
-            let Some(operation) = operation else { continue };
-            operation.encode(&mut scratch);
-            overlay.apply(operation).map_err(|detail| Error::Journal {
-                sequence: 0,
-                detail,
-            })?;
-        }
-        let appended = if scratch.is_empty() {
-            Some(self.store.journal_mark().sequence)
-        } else {
-            self.store.journal_append(&scratch)?
-        };
-        let len = scratch.len();
-        writer.scratch = scratch;
-        // Else the overlay that is drained meanwhile would be torn down by the writer: both are let go of here.
-        let Some(sequence) = appended else {
+        let state = self.state.load();
+        writer.scratch.clear();
+        self.encode(&state, writes, &mut outcome, &mut writer.scratch)?;
+        let len = writer.scratch.len();
+        outcome.sequence = if len == 0 {
+            self.store.journal_mark().sequence
+        } else if !state.overlay.has_room(writes.len()) {
             return Ok(Err(len));
+        } else {
+            match self.store.journal_append(&writer.scratch)? {
+                Some(sequence) => sequence,
+                None => return Ok(Err(len)),
+            }
         };
-        outcome.sequence = sequence;
         writer.note_ids(writes, outcome.id);
         if len > 0 {
-            self.state.store(Arc::new(State::new(
-                Arc::clone(&state.base),
-                state.frozen.clone(),
-                overlay,
-            )));
+            // What is seen now is what a replay of the frame will come to. It fits: its operations were made for this state.
+            let mut overlay = state.overlay.clone();
+            replay(&mut overlay, &writer.scratch).map_err(|detail| Error::Journal {
+                sequence: outcome.sequence,
+                detail,
+            })?;
+            let next = State::new(Arc::clone(&state.base), state.frozen.clone(), overlay);
+            drop(state);
+            self.state.store(Arc::new(next));
         }
         Ok(Ok(outcome))
     }
 
-    /// The operation that a write comes to in a state with an overlay on top; `None` when it changes nothing.
-    fn resolve<'w>(
+    /// Adds the operations that writes come to, one after the other, in a state.
+    fn encode(
         &self,
         state: &State,
-        overlay: &Overlay,
+        writes: &[Write<'_>],
+        outcome: &mut Outcome,
+        frame: &mut Vec<u8>,
+    ) -> Result<()> {
+        // Lengths after the operations so far, where one that follows may depend on them.
+        let mut lengths = BTreeMap::new();
+        let is_noted = writes.len() > 1 && writes.iter().any(Write::needs_length);
+        for write in writes {
+            let length = |id: u64| match lengths.get(&id) {
+                Some(&length) => Ok(length),
+                None => state.length(id),
+            };
+            let Some(operation) = self.resolve(write, outcome, length)? else {
+                continue;
+            };
+            operation.encode(frame);
+            if let Some((id, length)) = operation.length_after().filter(|_| is_noted) {
+                lengths.insert(id, length);
+            }
+        }
+        Ok(())
+    }
+
+    /// The operation that a write comes to where tokens have these lengths; `None` when it changes nothing.
+    fn resolve<'w>(
+        &self,
         write: &Write<'w>,
         outcome: &mut Outcome,
+        length: impl Fn(u64) -> Result<Option<u64>>,
     ) -> Result<Option<Operation<'w>>> {
-        let length = |id: u64| match overlay.get(id) {
-            Some(change) => Ok(change.length()),
-            None => state.length(id),
-        };
         Ok(match *write {
             Write::Put { id, bytes } => {
                 self.check_length(id, bytes.len() as u64)?;
@@ -332,7 +359,11 @@ impl Core {
             _ => None,
         };
         for write in writes.iter().filter(|_| put.is_none()) {
-            if let Some(operation) = self.resolve(&state, &overlay, write, &mut outcome)? {
+            let length = |id: u64| match overlay.get(id) {
+                Some(change) => Ok(change.length()),
+                None => state.length(id),
+            };
+            if let Some(operation) = self.resolve(write, &mut outcome, length)? {
                 overlay.apply(operation).map_err(|detail| Error::Journal {
                     sequence: 0,
                     detail,

@@ -59,6 +59,16 @@ impl<'a> Operation<'a> {
         }
     }
 
+    /// The token that it changes, and the length that this has then; `None` when it is deleted.
+    pub(crate) fn length_after(&self) -> Option<(u64, Option<u64>)> {
+        match *self {
+            Self::Put { id, bytes } => Some((id, Some(bytes.len() as u64))),
+            Self::Append { id, offset, bytes } => Some((id, Some(offset + bytes.len() as u64))),
+            Self::Delete { id } => Some((id, None)),
+            Self::Tag { .. } => None,
+        }
+    }
+
     /// Takes the first operation off `rest`; `None` at its end.
     pub(crate) fn decode(rest: &mut &'a [u8]) -> Result<Option<Self>, String> {
         let Some((&code, tail)) = rest.split_first() else {

@@ -109,7 +109,8 @@ impl Content {
         let kept = self.pieces.partition_point(|&(end, _)| end <= grown.kept);
         self.pieces.truncate(kept);
         self.length = grown.kept;
-        for piece in grown.pieces.iter().filter(|piece| !piece.is_empty()) {
+        let pieces = grown.pieces().into_iter();
+        for piece in pieces.filter(|piece| !piece.is_empty()) {
             self.length += piece.len() as u64;
             self.pieces.push((self.length, Arc::clone(piece)));
         }

@@ -297,3 +297,49 @@ proptest! {
         drive(Home::File(tempfile::tempdir().unwrap()), page_size, background, seed, steps);
     }
 }
+
+/// Where bytes are appended depends on the operations before it in the same batch, which nobody has seen yet.
+#[test]
+fn each_operation_of_a_batch_follows_those_before_it() {
+    let home = Home::Memory(Arc::new(MemoryStorage::new()));
+    let options = Options::new();
+    let expected = [
+        (1, "new!"),
+        (2, "two+"),
+        (3, "three"),
+        (5, "five and a half"),
+    ];
+    let check = |db: &Db| {
+        let all: Vec<_> = db.snapshot().iter().map(Result::unwrap).map(own).collect();
+        let expected = expected.map(|(id, text)| (id, text.as_bytes().to_vec()));
+        assert_eq!(all, expected);
+    };
+    let db = home.open(&options);
+    db.put(1, b"old").unwrap();
+    db.put(5, b"five").unwrap();
+    let mut batch = db.batch();
+    batch
+        .append(1, b"er")
+        .delete(1)
+        .append(1, b"new")
+        .append(1, b"!");
+    batch
+        .put(2, b"two")
+        .append(2, b"")
+        .append(2, b"+")
+        .delete(4);
+    batch
+        .append(3, b"lost")
+        .put(3, b"three")
+        .put(4, b"four")
+        .delete(4);
+    batch.append(5, b" and").append(5, b" a half");
+    batch.commit().unwrap();
+    check(&db);
+    drop(db);
+    check(&home.open(&options));
+}
+
+fn own((id, value): (u64, shroom::Value<'_>)) -> (u64, Vec<u8>) {
+    (id, value.to_vec())
+}

@@ -201,7 +201,7 @@ impl<'s> Tokens<'s> {
             return Ok(None);
         };
         let mut bytes = kept.to_vec();
-        for piece in &grown.pieces {
+        for piece in grown.pieces() {
             bytes.extend_from_slice(piece);
         }
         Ok(Some(Cow::Owned(bytes)))
