@@ -79,7 +79,7 @@ impl TokenRoot {
             payload: raw.payload.get(),
         };
         let reserved = raw.reserved_1.iter().chain(&raw.reserved_2);
-        let reserved = reserved.fold(0, |all, &byte| all << 8 | u64::from(byte));
+        let reserved = reserved.fold(0, |all, &byte| all | u64::from(byte));
         let wrong = |field, expected, got| {
             Err(TokenError::Root {
                 field,

@@ -160,12 +160,17 @@ fn a_damaged_page_under_a_damaged_map_page_is_the_only_loss() {
     for (name, sample) in samples() {
         let sound = Seen::of(&sample.image);
         let image = Image::new(sample.image.clone()).unwrap();
-        let pages = map_pages(&sample);
-        let page = *pages.last().unwrap();
+        // One with entries enough to tell which of them are wrong.
+        let entries = |page: usize| -> Vec<usize> {
+            let all = 0..image.fanout();
+            all.filter(|&index| image.u32(image.map_entry(page, index)) != 0)
+                .collect()
+        };
+        let pages = map_pages(&sample).into_iter().rev();
+        let mut pages = pages.filter(|&page| entries(page).len() >= 4);
+        let page = pages.next().unwrap();
+        let present = entries(page);
         let mut random = Random(52);
-        let present: Vec<usize> = (0..image.fanout())
-            .filter(|&index| image.u32(image.map_entry(page, index)) != 0)
-            .collect();
         for &index in present.iter().step_by(3) {
             let mut damaged = sample.image.clone();
             let child = image.u32(image.map_entry(page, index)) as usize;
