@@ -23,8 +23,6 @@ const ALLOWED: [&str; 10] = [
     "Unlicense",
     "Zlib",
 ];
-/// Crates that may have another one: changes of their own files must be published, those of programs that use them need not.
-const EXCEPTIONS: [(&str, &str); 2] = [("imbl", "MPL-2.0+"), ("imbl-sized-chunks", "MPL-2.0+")];
 /// What is built for users.
 const ROOTS: [&str; 2] = ["shroom", "shroom-cli"];
 
@@ -103,8 +101,7 @@ impl<'m> Graph<'m> {
 
     fn refusal(&self, id: &str) -> Option<String> {
         let &(name, licence) = self.crates.get(id)?;
-        let excepted = EXCEPTIONS.contains(&(name, licence));
-        (!excepted && !permits(licence)).then(|| format!("{name}: licence {licence}"))
+        (!permits(licence)).then(|| format!("{name}: licence {licence}"))
     }
 }
 

@@ -9,17 +9,26 @@ use crate::peer::Peer;
 use crate::store::{Change, Durability, Outcome, Store, Tally};
 
 pub(crate) const PEER: Peer = Peer {
-    settings: "defaults: 4 KiB pages, every page checked at first touch, journal of up to 32 MiB",
+    settings: "4 KiB pages, every page checked at first touch, journal of up to 2 x 128 MiB",
     open_small: Some(|directory, durability| open(directory, durability, 1024)),
     ..Peer::new("shroom", "shroom", |directory, durability| {
         open(directory, durability, 4096)
     })
 };
 
+/// Others have write buffers of 64 MiB and more, several of them.
+const JOURNAL_LIMIT: u64 = 128 << 20;
+
+fn options(page_size: u32) -> Options {
+    Options::new()
+        .page_size(page_size)
+        .journal_limit(JOURNAL_LIMIT)
+}
+
 fn open(directory: &Path, durability: Durability, page_size: u32) -> Outcome<Box<dyn Store>> {
     let path = directory.join("tokens.shroom");
     Ok(Box::new(Shroom {
-        db: Some(Options::new().page_size(page_size).open(&path)?),
+        db: Some(options(page_size).open(&path)?),
         path,
         durability,
     }))
@@ -104,7 +113,7 @@ impl Store for Shroom {
             db.compact_into(&new)?;
             db.close()?;
             fs::rename(&new, &self.path)?;
-            self.db = Some(Options::new().page_size(page_size).open(&self.path)?);
+            self.db = Some(options(page_size).open(&self.path)?);
         }
         Ok(())
     }
