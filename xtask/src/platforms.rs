@@ -14,7 +14,7 @@ const TARGETS: [&str; 2] = ["x86_64-pc-windows-gnu", "aarch64-apple-darwin"];
 
 /// Checks what can be checked here.
 pub(crate) fn run() -> Result {
-    let mut passed_over = Vec::new();
+    let (mut checked, mut passed_over) = (0, Vec::new());
     for target in TARGETS {
         if !is_installed(target)? {
             passed_over.push(target.to_owned());
@@ -25,6 +25,7 @@ pub(crate) fn run() -> Result {
             cargo().args(["clippy", "--target", target]),
             &["--", "-D", "warnings"],
         )?;
+        checked += 1;
     }
     let oldest = oldest_compiler()?;
     let toolchain = format!("+{oldest}");
@@ -40,9 +41,11 @@ pub(crate) fn run() -> Result {
         let target = workspace::target_directory("oldest");
         let check_only = ["check", "--locked", "--target-dir"];
         check(old().args(check_only).arg(target), &[])?;
+        checked += 1;
     } else {
         passed_over.push(format!("Rust {oldest}"));
     }
+    println!("platforms: {checked} of {} checked", TARGETS.len() + 1);
     if !passed_over.is_empty() {
         println!("SKIPPED, not installed: {}", passed_over.join(", "));
     }
