@@ -6,7 +6,7 @@
 //!   standard error.
 //! * C4 A pipe closed by its reader ends a command quietly.
 //!
-//! Absent on purpose: knows no page, segment or pack; everything goes through the `shroom` crate. Each
+//! Absent on purpose: reads no page, segment or pack itself; everything goes through the `shroom` crate. Each
 //! subcommand is one file, with its arguments and its `run`.
 //!
 //! A library besides the program, so that the fuzzer can hold a shell's conversation in memory.
@@ -20,6 +20,7 @@ mod completions;
 mod copy;
 mod del;
 mod delta;
+mod dump;
 mod error;
 mod export;
 mod get;
@@ -29,6 +30,7 @@ mod import;
 mod input;
 mod ls;
 mod manifest;
+mod map;
 mod output;
 mod platform;
 mod prove;
@@ -40,6 +42,7 @@ mod snapshot;
 mod stat;
 mod verify;
 mod walk;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -70,6 +73,8 @@ enum Command {
     Ls(ls::Arguments),
     Stat(stat::Arguments),
     Verify(verify::Arguments),
+    Map(map::Arguments),
+    Dump(dump::Arguments),
     Compact(compact::Arguments),
     Hash(hash::Arguments),
     Prove(prove::Arguments),
@@ -108,6 +113,8 @@ fn run(command: Command) -> Result<()> {
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Stat(arguments) => stat::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Map(arguments) => map::run(&arguments),
+        Command::Dump(arguments) => dump::run(&arguments),
         Command::Compact(arguments) => compact::run(&arguments),
         Command::Hash(arguments) => hash::run(&arguments),
         Command::Prove(arguments) => prove::run(&arguments),

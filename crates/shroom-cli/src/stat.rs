@@ -1,6 +1,7 @@
-//! `shroom stat FILE [ID]`: figures of the whole database, or of one token.
+//! `shroom stat FILE [ID]`: figures of the whole database, or of one token; live ones are in `watch`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use shroom::stats::Stats;
@@ -11,9 +12,13 @@ use crate::error::{CliError, Result};
 use crate::ids::parse_id;
 use crate::ls::token_json;
 use crate::output::{self, Format, bytes, grouped};
-use crate::snapshot;
+use crate::{snapshot, watch};
 
 /// Print the figures of a database, or of one token
+///
+/// With --watch, prints a line of figures again and again, also while another process has the database open for writing: it takes no
+/// lock and disturbs nobody. The figures are then those of the last checkpoint, and of the commits that the journal got since. Without
+/// --watch, the database is opened, which fails while somebody has it open for writing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The database
@@ -21,6 +26,19 @@ pub(crate) struct Arguments {
     /// Token id; the whole database when left out
     #[arg(value_parser = parse_id)]
     id: Option<u64>,
+    /// Print live figures every SECONDS (1 when left out), until a signal comes
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "1",
+        value_parser = watch::parse_interval,
+        conflicts_with_all = ["id", "name"]
+    )]
+    watch: Option<Duration>,
+    /// Stop after N lines
+    #[arg(long, value_name = "N", requires = "watch")]
+    count: Option<u64>,
     #[command(flatten)]
     at: At,
     #[command(flatten)]
@@ -29,6 +47,10 @@ pub(crate) struct Arguments {
 
 /// Prints the figures.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(interval) = arguments.watch {
+        let json = arguments.format.json;
+        return watch::run(&arguments.file, interval, arguments.count, json);
+    }
     let failed = CliError::database(&arguments.file);
     let db = Db::open_read_only(&arguments.file).map_err(&failed)?;
     match arguments.id {

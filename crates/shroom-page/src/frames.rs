@@ -77,8 +77,8 @@ pub(crate) fn frame_checksum(frame: &[u8]) -> u64 {
 pub(crate) struct Frame<'a> {
     /// Header and payload.
     pub(crate) bytes: &'a [u8],
-    checksum: u64,
-    previous: u64,
+    pub(crate) checksum: u64,
+    pub(crate) previous: u64,
     pub(crate) sequence: u64,
     synced: u64,
     epoch: u32,
@@ -103,7 +103,7 @@ impl<'a> Frame<'a> {
         })
     }
 
-    fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         frame_checksum(self.bytes) == self.checksum
     }
 }
@@ -117,6 +117,12 @@ pub(crate) struct Frames<'a> {
 impl<'a> Frames<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, position: 0 }
+    }
+
+    /// Where the next frame would begin.
+    #[cfg(feature = "std")]
+    pub(crate) fn position(&self) -> usize {
+        self.position
     }
 }
 

@@ -85,6 +85,8 @@ mod delta;
 #[cfg(feature = "std")]
 mod diff;
 #[cfg(feature = "std")]
+pub mod explain;
+#[cfg(feature = "std")]
 #[doc(hidden)]
 pub mod format;
 #[cfg(feature = "std")]
@@ -93,6 +95,8 @@ mod hashing;
 mod holes;
 #[cfg(feature = "std")]
 mod image;
+#[cfg(feature = "std")]
+pub mod inspect;
 #[cfg(feature = "std")]
 mod journal;
 #[cfg(feature = "std")]

@@ -235,12 +235,16 @@ pub(crate) trait MapPages {
         Ok(())
     }
 
+    /// The bytes of a physical page, unchecked; `None` when it is a superblock or outside the file.
+    fn page_bytes(&self, physical: u32) -> Option<&[u8]> {
+        let offset = u64::from(physical) << self.page_size().shift();
+        let bytes = self.slice(offset, self.page_size().bytes());
+        bytes.filter(|_| (2..self.physical_pages()).contains(&physical))
+    }
+
     /// The bytes of physical page `entry.physical`, checked against its hash now, whatever was seen before.
     fn verify_entry(&self, entry: &Entry, logical: LogicalPage) -> Result<&[u8]> {
-        let offset = u64::from(entry.physical) << self.page_size().shift();
-        let bytes = self.slice(offset, self.page_size().bytes());
-        let Some(bytes) = bytes.filter(|_| (2..self.physical_pages()).contains(&entry.physical))
-        else {
+        let Some(bytes) = self.page_bytes(entry.physical) else {
             return Err(self.outside(entry.physical));
         };
         self.verify(entry.physical, bytes, Some(&entry.hash), logical)?;

@@ -67,6 +67,10 @@ impl<'a> AreaBytes<'a> {
             what: "journal area",
             detail: format!("{len} bytes do not fit in memory here"),
         })?;
+        // An area may lie behind the end of a file that was cut, where nothing can be read.
+        if len == 0 {
+            return Ok(Self::Mapped(&[]));
+        }
         if let Some(bytes) = view.slice(offset, len) {
             return Ok(Self::Mapped(bytes));
         }

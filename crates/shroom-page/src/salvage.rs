@@ -120,26 +120,54 @@ impl Snapshot {
         visit: &mut dyn FnMut(Surveyed<'_>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let base = &*self.base;
-        let mut survey = Survey {
-            base,
-            seen: VerifiedPages::new(base.physical_pages, ReadCheck::FirstTouch),
-            visit,
+        let mut note = |level: u8, index: u32, _: Entry, bytes: Result<&[u8]>| {
+            let span = base.shape.spans[usize::from(level)];
+            let first = index * span; // not beyond the highest number: it was entered
+            match bytes {
+                bytes if level == 0 => visit(Surveyed::Page(LogicalPage(first), bytes)),
+                Ok(_) => Ok(()),
+                Err(error) => visit(Surveyed::Unmapped {
+                    first: LogicalPage(first),
+                    pages: span.min(base.logical_pages - first),
+                    error,
+                }),
+            }
         };
-        for index in 0..base.root_physical.len() {
-            survey.enter(base.shape.height, index as u32, base.root_entry(index))?;
-        }
-        Ok(())
+        Survey::new(base, None, &mut note).run()
     }
 }
 
-struct Survey<'s, 'v, E> {
+/// What a walk over a map does with each page: its level, index and entry, and its bytes or why they are not sound.
+type Note<'v, E> = dyn FnMut(u8, u32, Entry, Result<&[u8]>) -> std::result::Result<(), E> + 'v;
+
+/// A walk over the map of a state that may be damaged: each page of the map before those under it.
+pub(crate) struct Survey<'s, 'v, E> {
     base: &'s Base,
+    /// A state whose pages were checked: what it has in the same entry is not checked again.
+    known: Option<&'s Base>,
     /// Physical pages that were entered.
     seen: VerifiedPages,
-    visit: &'v mut dyn FnMut(Surveyed<'_>) -> std::result::Result<(), E>,
+    note: &'v mut Note<'v, E>,
 }
 
-impl<'s, E> Survey<'s, '_, E> {
+impl<'s, 'v, E> Survey<'s, 'v, E> {
+    pub(crate) fn new(base: &'s Base, known: Option<&'s Base>, note: &'v mut Note<'v, E>) -> Self {
+        Self {
+            base,
+            known,
+            seen: VerifiedPages::new(base.physical_pages, ReadCheck::FirstTouch),
+            note,
+        }
+    }
+
+    pub(crate) fn run(&mut self) -> std::result::Result<(), E> {
+        for index in 0..self.base.root_physical.len() {
+            let entry = self.base.root_entry(index);
+            self.enter(self.base.shape.height, index as u32, entry)?;
+        }
+        Ok(())
+    }
+
     fn enter(&mut self, level: u8, index: u32, entry: Entry) -> std::result::Result<(), E> {
         let base = self.base;
         let span = base.shape.spans[usize::from(level)];
@@ -150,28 +178,24 @@ impl<'s, E> Survey<'s, '_, E> {
         if entry.is_absent() || first >= base.logical_pages {
             return Ok(());
         }
-        let bytes = self.page(
-            &entry,
-            level,
-            LogicalPage(if level == 0 { first } else { 0 }),
-        );
         if level == 0 {
             let page = LogicalPage(first);
             return match page.is_none() {
                 true => Ok(()),
-                false => (self.visit)(Surveyed::Page(page, bytes)),
+                false => {
+                    let bytes = self.page(&entry, level, index, page);
+                    (self.note)(level, index, entry, bytes)
+                }
             };
         }
-        let entries = match bytes.map(|bytes| map::node_entries(bytes, base.fanout)) {
-            Ok(Some(entries)) => entries,
-            Ok(None) => return Ok(()), // a page holds as many entries as its size says
-            Err(error) => {
-                return (self.visit)(Surveyed::Unmapped {
-                    first: LogicalPage(first),
-                    pages: span.min(base.logical_pages - first),
-                    error,
-                });
-            }
+        let bytes = self.page(&entry, level, index, LogicalPage::NONE);
+        let entries = match &bytes {
+            &Ok(bytes) => map::node_entries(bytes, base.fanout),
+            Err(_) => None,
+        };
+        (self.note)(level, index, entry, bytes)?;
+        let Some(entries) = entries else {
+            return Ok(());
         };
         for digit in 0..base.fanout {
             let Some(child) = index
@@ -186,9 +210,20 @@ impl<'s, E> Survey<'s, '_, E> {
     }
 
     /// The page that an entry names, when it is sound and was not entered before.
-    fn page(&mut self, entry: &Entry, level: u8, logical: LogicalPage) -> Result<&'s [u8]> {
+    fn page(
+        &mut self,
+        entry: &Entry,
+        level: u8,
+        index: u32,
+        logical: LogicalPage,
+    ) -> Result<&'s [u8]> {
         let base = self.base;
-        let bytes = match base.verify_entry(entry, logical) {
+        let known = self.known.and_then(|known| known.entry(level, index).ok());
+        let unchecked = match known {
+            Some(known) if level == 0 && known == *entry => base.page_bytes(entry.physical),
+            _ => None,
+        };
+        let bytes = match unchecked.map_or_else(|| base.verify_entry(entry, logical), Ok) {
             Err(error) if level > 0 => base.rebuilt(Some(&entry.hash)).ok_or(error)?,
             bytes => bytes?,
         };

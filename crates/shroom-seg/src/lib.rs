@@ -81,6 +81,8 @@ mod free_index;
 #[cfg(feature = "std")]
 mod image;
 #[cfg(feature = "std")]
+pub mod inspect;
+#[cfg(feature = "std")]
 mod moving;
 #[cfg(feature = "std")]
 mod run_writer;

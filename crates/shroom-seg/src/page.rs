@@ -152,9 +152,9 @@ pub(crate) struct Room {
 
 /// A free segment, and where the link to it is stored.
 #[derive(Clone, Copy)]
-struct FreeSegment {
-    offset: usize,
-    length: usize,
+pub(crate) struct FreeSegment {
+    pub(crate) offset: usize,
+    pub(crate) length: usize,
     next: usize,
     /// Position of the u16 that links here: the header's, or that of the free segment before.
     link: usize,
@@ -236,6 +236,15 @@ impl Iterator for FreeList<'_> {
         self.least = free.end() + SEGMENT_OVERHEAD; // at least one live segment lies between
         Some(Ok(free))
     }
+}
+
+/// The free segments of a page, ascending; an error is the last.
+#[cfg(feature = "std")]
+pub(crate) fn free_segments(
+    page: &[u8],
+) -> impl Iterator<Item = Result<FreeSegment, PageFault>> + '_ {
+    let list = header(page).map(|header| FreeList::new(page, &header));
+    list.into_iter().flatten()
 }
 
 /// Makes a storage page with one free segment out of `page`, whatever it held.

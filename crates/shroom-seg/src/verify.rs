@@ -149,6 +149,18 @@ impl References {
         Ok(())
     }
 
+    /// The segments, in the order in which they were added; those of a blob's chain from its head on.
+    pub fn segments(&self) -> &[SegmentAddr] {
+        &self.segments
+    }
+
+    /// First page and number of pages of all extents, in the order in which their blobs were added.
+    pub fn extents(&self) -> impl ExactSizeIterator<Item = (LogicalPage, u32)> {
+        self.extents
+            .iter()
+            .map(|extent| (extent.first, extent.pages))
+    }
+
     /// A page that the layer above keeps itself.
     pub fn add_page(&mut self, page: LogicalPage) {
         self.pages.push(page);

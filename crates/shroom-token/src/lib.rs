@@ -90,6 +90,8 @@ mod edit;
 #[doc(hidden)]
 pub mod format;
 #[cfg(feature = "std")]
+pub mod inspect;
+#[cfg(feature = "std")]
 mod lookup_cache;
 #[cfg(feature = "std")]
 mod lookup_cached;
@@ -112,7 +114,7 @@ pub use proof::{Proof, ProofError};
 pub use range::{Range, range};
 pub use root::TokenRoot;
 pub use stats::directory_pages;
-pub use verify::{TokenReport, verify};
+pub use verify::{Reached, TokenReport, verify, walk};
 
 #[cfg(feature = "std")]
 pub use {

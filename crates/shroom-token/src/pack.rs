@@ -306,6 +306,12 @@ impl<'a> Pack<'a> {
         }
     }
 
+    /// What follows the values.
+    pub(crate) fn slack(&self) -> &'a [u8] {
+        let (_, end) = self.span(self.len() - 1);
+        self.values.get(end..).unwrap_or(&[])
+    }
+
     /// Checks every entry: order, spans, widths, blob references, slack. O(len).
     pub fn check(&self, inline_len_max: usize) -> Result<(), PackFlaw> {
         let mut shape = PackShape::default();
@@ -350,8 +356,7 @@ impl<'a> Pack<'a> {
             0 => false,
             rest => byte >> rest != 0,
         });
-        let (_, end) = self.span(self.len() - 1);
-        let slack = self.values.get(end..).unwrap_or(&[]);
+        let slack = self.slack();
         if padding || slack.len() > SLACK_LEN_MAX || slack.iter().any(|byte| *byte != 0) {
             return Err(PackFlaw::Slack { got: slack.len() });
         }

@@ -5,18 +5,18 @@
 //!   that the walk ends.
 //!
 //! Absent on purpose: repairs nothing; what storage pages hold besides is for `shroom_seg::verify` to check,
-//! with the references collected here.
+//! with the references collected here. What else may be made of what the walk comes upon, it does not know.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use shroom_page::PageRead;
+use shroom_page::{LogicalPage, PageRead};
 use shroom_seg::{References, SegmentAddr};
 
 use crate::lookup::{open_node, open_pack, pack_error};
 use crate::node::Entry;
 use crate::pack::PACK_HEADER_LEN;
-use crate::{Result, Stored, TokenError, TokenId, TokenRoot, inline_len_max};
+use crate::{Pack, Result, Stored, TokenError, TokenId, TokenRoot, inline_len_max};
 
 /// What [`verify`] saw.
 #[derive(Debug, Default)]
@@ -45,6 +45,35 @@ impl TokenReport {
     }
 }
 
+/// What a [`walk`] over all tokens comes upon.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Reached<'p> {
+    /// A directory page.
+    DirectoryPage {
+        /// Its number.
+        page: LogicalPage,
+        /// 0: its entries are packs.
+        level: u8,
+    },
+    /// A pack.
+    Pack {
+        /// Its segment.
+        addr: SegmentAddr,
+        /// What is in it; `None` when it cannot be read.
+        pack: Option<Pack<'p>>,
+    },
+    /// A value that lies outside of its pack.
+    Blob {
+        /// The token.
+        id: TokenId,
+        /// Its first segment.
+        head: SegmentAddr,
+        /// Its length, in bytes.
+        length: u64,
+    },
+}
+
 /// Checks order, counts, widths, routing keys and totals of all tokens under `root`, and adds every directory page,
 /// pack and blob to `references`.
 ///
@@ -55,10 +84,30 @@ pub fn verify<R: PageRead>(
     root: &TokenRoot,
     references: &mut References,
 ) -> Result<TokenReport> {
+    walk(pages, root, &mut |reached| {
+        match reached {
+            Reached::DirectoryPage { page, .. } => references.add_page(page),
+            Reached::Pack { addr, .. } => references.add_segment(addr),
+            Reached::Blob { head, length, .. } => references.add_blob(pages, head, length)?,
+        }
+        Ok(())
+    })
+}
+
+/// Checks order, counts, widths, routing keys and totals of all tokens under `root`, and visits every directory page, pack and
+/// blob that is named, sound or not. Corruption that `visit` returns is a finding.
+///
+/// # Errors
+/// Errors of the system only; damage is in the report.
+pub fn walk<R: PageRead>(
+    pages: &R,
+    root: &TokenRoot,
+    visit: &mut dyn FnMut(Reached<'_>) -> Result<()>,
+) -> Result<TokenReport> {
     let report = TokenReport::default();
     let mut walk = Walk {
         pages,
-        references,
+        visit,
         report,
         seen: BTreeSet::new(),
         full: false,
@@ -86,7 +135,7 @@ pub fn verify<R: PageRead>(
 
 struct Walk<'w, R> {
     pages: &'w R,
-    references: &'w mut References,
+    visit: &'w mut dyn FnMut(Reached<'_>) -> Result<()>,
     report: TokenReport,
     seen: BTreeSet<SegmentAddr>,
     /// As many places were seen as there can be.
@@ -105,9 +154,9 @@ impl<R: PageRead> Walk<'_, R> {
         if !self.first_visit(addr) {
             return Ok(());
         }
-        self.references.add_page(addr.page);
-        self.report.directory_pages += 1;
         let page = addr.page;
+        self.reach(Reached::DirectoryPage { page, level })?;
+        self.report.directory_pages += 1;
         let Some(node) = self.sound(open_node(self.pages, page, level, key))? else {
             return Ok(());
         };
@@ -136,9 +185,11 @@ impl<R: PageRead> Walk<'_, R> {
         if !self.first_visit(addr) {
             return Ok(());
         }
-        self.references.add_segment(addr);
         self.report.packs += 1;
-        let Some((pack, data)) = self.sound(open_pack(self.pages, addr, key))? else {
+        let opened = self.sound(open_pack(self.pages, addr, key))?;
+        let pack = opened.map(|(pack, _)| pack);
+        self.reach(Reached::Pack { addr, pack })?;
+        let Some((pack, data)) = opened else {
             return Ok(());
         };
         self.report.pack_bytes += data.len() as u64;
@@ -154,11 +205,16 @@ impl<R: PageRead> Walk<'_, R> {
             self.report.payload = self.report.payload.saturating_add(stored.len());
             if let Stored::Blob { head, length } = stored {
                 self.report.blobs += 1;
-                let added = self.references.add_blob(self.pages, head, length);
-                self.sound(added.map_err(TokenError::from))?;
+                let id = pack.id(index);
+                self.reach(Reached::Blob { id, head, length })?;
             }
         }
         Ok(())
+    }
+
+    fn reach(&mut self, reached: Reached<'_>) -> Result<()> {
+        let visited = (self.visit)(reached);
+        self.sound(visited).map(drop)
     }
 
     /// Directory pages and packs are at most this many: no pack is shorter.

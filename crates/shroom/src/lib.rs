@@ -28,7 +28,7 @@
 //!
 //! What is needed first is at the root: [`Db`], [`Options`], [`Batch`], [`Snapshot`], [`Value`], and [`Reader`] and [`ValueWriter`]
 //! for values as streams. Names that belong to one purpose are in its module: [`compaction`], [`delta`], [`diff`], [`image`],
-//! [`proof`], [`salvage`], [`stats`], [`verify`]. Without the feature `std` there is only [`image`], which reads a closed file in
+//! [`inspect`], [`proof`], [`salvage`], [`stats`], [`verify`]. Without the feature `std` there is only [`image`], which reads a closed file in
 //! a slice of bytes.
 //!
 //! What a database does can be watched: [`Db::activity`] counts, [`Db::held_states`] says what keeps old pages, and with a subscriber of
@@ -85,6 +85,8 @@ mod drain;
 #[cfg(feature = "std")]
 #[doc(hidden)]
 pub mod format;
+#[cfg(feature = "std")]
+pub mod inspect;
 #[cfg(feature = "std")]
 pub mod iter;
 #[cfg(feature = "std")]
@@ -144,4 +146,17 @@ pub mod layers {
     pub use shroom_page as page;
     pub use shroom_seg as seg;
     pub use shroom_token as token;
+}
+
+/// The Rust of the documents, which the tests run.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/tuning.md")]
+    struct Tuning;
+    #[doc = include_str!("../../../docs/faq.md")]
+    struct Questions;
+    #[doc = include_str!("../../../docs/cli.md")]
+    struct Command;
 }

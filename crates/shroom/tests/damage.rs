@@ -1,5 +1,8 @@
 //! Bad input: damaged, cut, foreign and unreachable files. An error or exactly the right data, never anything else.
 
+#[path = "damage/inspect.rs"]
+mod inspect;
+
 use std::path::Path;
 use std::sync::Arc;
 

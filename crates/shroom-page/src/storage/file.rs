@@ -117,13 +117,30 @@ impl FileStorage {
             file.set_len(0).map_err(failed)?;
             len = 0;
         }
-        Ok(Self {
+        Ok(Self::new(file, mode.writes(), len))
+    }
+
+    /// Opens the file at `path` for reading, whoever has it locked, and locks it against nobody. Its bytes may change
+    /// between two reads, and its end may come nearer: it must not be mapped.
+    pub(crate) fn open_unlocked(path: &Path) -> Result<Self, PageError> {
+        let failed = |source| PageError::Open {
+            path: path.to_path_buf(),
+            source,
+        };
+        let (file, _) = open_file(path, OpenMode::ReadOnly).map_err(failed)?;
+        check_regular(&file).map_err(failed)?;
+        let len = file.metadata().map_err(failed)?.len();
+        Ok(Self::new(file, false, len))
+    }
+
+    fn new(file: File, writable: bool, len: u64) -> Self {
+        Self {
             file: Arc::new(file),
-            writable: mode.writes(),
+            writable,
             len: AtomicU64::new(len),
             resize: Mutex::new(()),
             mapping: Mutex::new(None),
-        })
+        }
     }
 
     /// Closes the storage and removes its file, which has not been renamed since it was opened at `path`.
@@ -222,7 +239,7 @@ impl Storage for FileStorage {
     fn view(&self, len: u64) -> io::Result<View> {
         check_view(len, Storage::len(self)?)?;
         if len == 0 {
-            return Ok(View::chunks(Arc::default(), 0)); // nothing to map
+            return Ok(View::empty()); // nothing to map
         }
         let mut cached = lock(&self.mapping);
         let mapping = match cached.take() {

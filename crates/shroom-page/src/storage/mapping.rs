@@ -138,6 +138,11 @@ impl View {
         }
     }
 
+    /// A view of nothing.
+    pub(crate) fn empty() -> Self {
+        Self::chunks(Arc::default(), 0)
+    }
+
     /// Length in bytes.
     pub fn len(&self) -> u64 {
         match &self.source {
