@@ -16,6 +16,7 @@ pub use self::glance::Glance;
 pub use self::journal::{SeenFrame, SeenFrameState};
 pub use self::words::explain_page_header;
 use crate::map::Entry;
+use crate::map_walk::MapPages;
 use crate::recovery::{self, FreeRecord};
 use crate::salvage::{DamagedStore, Survey};
 use crate::snapshot::{Base, Snapshot};
