@@ -95,7 +95,8 @@ impl Store for Shroom {
     }
 
     fn scan(&self, tally: &mut Tally) -> Outcome {
-        for token in self.db()?.iter() {
+        let snapshot = self.db()?.snapshot();
+        for token in snapshot.iter() {
             let (id, value) = token?;
             tally.add_token(id, &value);
         }
