@@ -17,6 +17,7 @@ use shroom_token::{Bytes, Edit, TokenId, TokenRoot, merge};
 use crate::core::{Core, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::overlay::Overlay;
+use crate::read_ahead::ReadAhead;
 use crate::root::ApplicationRoot;
 use crate::state::{Base, State};
 use crate::sync::{Builder, MutexGuard};
@@ -28,6 +29,8 @@ const AREA_BYTES_MIN: u64 = 64 << 10;
 /// A new journal area has this part of the file: were it small beside the file, each of the first checkpoints would rewrite a page for
 /// every token that it moves.
 const AREA_PART: u64 = 16;
+/// A journal area that was filled becomes so many times as large, up to its limit.
+const AREA_GROWTH: u32 = 4;
 /// A journal area may grow to this however small the data is, in bytes.
 const AREA_BYTES_SMALL: u64 = 1 << 20;
 /// Changed pages in memory, at least, before a slice is committed, in bytes.
@@ -138,7 +141,9 @@ impl Core {
         let data = self.data_bytes();
         let limit = self.options.journal_limit;
         let warranted = (data / 2).clamp(AREA_BYTES_SMALL.min(limit), limit);
-        let next = present.saturating_mul(2).min(self.pages(warranted));
+        let next = present
+            .saturating_mul(AREA_GROWTH)
+            .min(self.pages(warranted));
         (next > present).then_some(next)
     }
 
@@ -308,7 +313,10 @@ impl Core {
             let mut txn = self.store.begin()?;
             let mut segments = SegmentTxn::open(&mut txn, &roots.seg)?;
             let root = TokenRoot::decode(&roots.token)?;
-            let root = self.merge_slice(&mut segments, root, &mut edits, budget)?;
+            let root = thread::scope(|scope| {
+                let _reading = ReadAhead::begin(scope, self, &frozen, first_id);
+                self.merge_slice(&mut segments, root, &mut edits, budget)
+            })?;
             let next = edits.peek().map(|(id, _)| id.0);
             let last_id = next.map_or(u64::MAX, |next| next.saturating_sub(1));
             let hashed = || self.progress.step(HASHING_STEPS);

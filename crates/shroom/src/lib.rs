@@ -104,6 +104,8 @@ mod promises;
 #[cfg(feature = "std")]
 pub mod proof;
 #[cfg(feature = "std")]
+mod read_ahead;
+#[cfg(feature = "std")]
 mod reader;
 #[cfg(feature = "std")]
 pub mod salvage;
