@@ -102,6 +102,9 @@ impl<'b> Explainer<'b> {
         meaning: impl FnOnce(&'b [u8]) -> String,
     ) {
         let left = self.left();
+        if len == 0 {
+            return;
+        }
         let (taken, meaning) = match left.get(..len) {
             Some(bytes) => (len, meaning(bytes)),
             None => (
