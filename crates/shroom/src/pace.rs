@@ -1,8 +1,8 @@
 //! Back-pressure: a writer that outruns the checkpoint waits a little, often, instead of long at once.
 //!
 //! While a checkpoint drains one journal area, the writer fills the other. It may be ahead by a quarter of an area; beyond that
-//! it is held to the checkpoint's pace: at each 512th of the area it waits until the checkpoint has caught up, or
-//! a few milliseconds.
+//! it is held to the checkpoint's pace: at each 1024th of the area it waits until the checkpoint has caught up, or
+//! two milliseconds.
 //!
 //! Absent on purpose: decides nothing about what is written; only when the next write may begin.
 
@@ -14,9 +14,9 @@ use crate::drain::Draining;
 use crate::sync::{AtomicU64, MutexGuard};
 
 /// Parts of a journal area at whose ends a writer may have to wait.
-const PARTS: u64 = 512;
+const PARTS: u64 = 1024;
 /// Longest wait of one write, while a checkpoint runs and the area is not full.
-const WAIT_MAX: Duration = Duration::from_millis(4);
+const WAIT_MAX: Duration = Duration::from_millis(2);
 /// Share of an area by which the writer may be ahead, in 256ths.
 const LEAD: u64 = 64;
 /// Share of a checkpoint that is done when all is merged, in 256ths: the last slice is still to be written and synced.
