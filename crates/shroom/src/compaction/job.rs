@@ -79,6 +79,8 @@ impl Job {
 
     /// One step.
     pub(super) fn advance(&mut self, core: &Core, budget: u64, window: u32) -> Result<Progress> {
+        // Not every step changes something, and so finds this out by itself.
+        core.check_open()?;
         let bytes = usize::try_from(budget).unwrap_or(usize::MAX);
         // Put back unless it fails: then there is no job any more.
         let phase = std::mem::replace(&mut self.phase, Phase::Survey(None));
@@ -116,7 +118,6 @@ impl Job {
     }
 
     fn survey(&mut self, core: &Core, gather: Option<Gather>) -> Result<Phase> {
-        core.check_open()?;
         let pages = core.store.snapshot();
         let root = TokenRoot::decode(&pages.roots().token)?;
         let from = gather.as_ref().and_then(Gather::wants_survey);
