@@ -43,7 +43,7 @@ impl Core {
             areas: [None; 2],
         };
         let base = thread::scope(|scope| {
-            let mut ahead = SyncAhead::new(scope, &self.store);
+            let mut ahead = SyncAhead::new(scope, self);
             self.commit_pages(&drain, None, |segments, mut root, tracker| {
                 while let Some(chunk) = take_chunk(&mut tokens)? {
                     count += chunk.len() as u64;

@@ -351,7 +351,7 @@ impl Core {
         budget: usize,
     ) -> Result<TokenRoot> {
         thread::scope(|scope| {
-            let mut ahead = SyncAhead::new(scope, &self.store);
+            let mut ahead = SyncAhead::new(scope, self);
             let mut written = 0;
             loop {
                 let part = segments.dirty_bytes() + PART_BYTES.min(budget - written);

@@ -6,27 +6,27 @@
 use std::panic::resume_unwind;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
-use shroom_page::PageStore;
-
+use crate::core::Core;
 use crate::error::Result;
 
 /// At most one sync at a time.
 pub(crate) struct SyncAhead<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
-    store: &'env PageStore,
+    core: &'env Core,
     running: Option<ScopedJoinHandle<'scope, shroom_page::Result<()>>>,
 }
 
 impl<'scope, 'env> SyncAhead<'scope, 'env> {
-    pub(crate) fn new(scope: &'scope Scope<'scope, 'env>, store: &'env PageStore) -> Self {
+    pub(crate) fn new(scope: &'scope Scope<'scope, 'env>, core: &'env Core) -> Self {
         Self {
             scope,
-            store,
+            core,
             running: None,
         }
     }
 
-    /// Begins a sync of what was written so far, unless one runs. Without a thread there is none: the commit's own must do.
+    /// Begins a sync of what was written so far, unless one runs. Where nothing is done in the background, or there is no thread, the
+    /// commit's own must do.
     ///
     /// # Errors
     /// Those of the last one.
@@ -39,7 +39,10 @@ impl<'scope, 'env> SyncAhead<'scope, 'env> {
             return Ok(());
         }
         self.finish()?;
-        let store = self.store;
+        if !self.core.options.background {
+            return Ok(());
+        }
+        let store = &self.core.store;
         let begun = Builder::new()
             .name("shroom-sync".into())
             .spawn_scoped(self.scope, move || store.sync_ahead());

@@ -505,6 +505,48 @@ fn readers_and_writers_go_on() {
     assert_canonical(&storage.to_bytes(), &image, 1024, "at last");
 }
 
+/// After a failed sync each step is refused, those that only look included (found by the simulation, seed 7102340).
+#[test]
+fn no_step_is_taken_on_a_poisoned_database() {
+    for with_snapshots in [false, true] {
+        let mut steps = 0;
+        loop {
+            let storage = Arc::new(FaultyStorage::new());
+            let db = open(&storage, 512);
+            if with_snapshots {
+                // Of little, so that packing the tokens again repays.
+                db.put(1, b"one").unwrap();
+                db.save_snapshot("one").unwrap();
+            }
+            let tokens = (0..400_u64).map(|id| (id, [id as u8; 40]));
+            db.bulk_load(tokens).unwrap();
+            for id in (0..400).step_by(3) {
+                db.delete(id).unwrap();
+            }
+            db.checkpoint().unwrap();
+            let done = (0..steps).any(|_| db.compact_step(1).unwrap().done);
+            db.put(99, b"changed").unwrap();
+            storage.fail_call(storage.calls() + 1, Fault::SyncLoss);
+            if db.flush().is_ok() {
+                storage.fail_call(storage.calls() + 1, Fault::SyncLoss);
+                db.put(99, b"again").unwrap();
+                assert!(db.checkpoint().is_err(), "step {steps}");
+            }
+            let refused = db.compact_step(1).unwrap_err();
+            assert_eq!(
+                refused.kind(),
+                ErrorKind::Poisoned,
+                "step {steps}: {refused}"
+            );
+            if done {
+                break;
+            }
+            steps += 1;
+        }
+        assert!(steps >= 2, "{steps}");
+    }
+}
+
 #[test]
 fn a_closed_or_read_only_database_is_not_compacted() {
     let storage = Arc::new(MemoryStorage::new());
